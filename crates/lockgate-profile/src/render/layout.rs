@@ -104,7 +104,7 @@ mod tests {
             places.iter().map(line).collect()
         };
         let wall = [
-            "0 all requests 0.00+1.00",
+            "0 all 0.00+1.00",
             "1 B 0.00+0.88",
             "2 one 0.00+0.88",
             "3 two 0.00+0.68",
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(lines(Measure::Wall, 0.0), wall);
         assert_eq!(lines(Measure::Wall, 0.05), wall[..7]);
         let cpu = [
-            "0 all requests 0.00+1.00",
+            "0 all 0.00+1.00",
             "1 A 0.00+0.90",
             "2 one 0.00+0.90",
             "1 B 0.90+0.10",

@@ -91,7 +91,7 @@ impl<'a> RequestSum<'a> {
     }
 }
 
-fn sorted<'a>(activities: HashMap<&'a Activity, Weight>) -> Vec<(&'a Activity, Weight)> {
+fn sorted(activities: HashMap<&Activity, Weight>) -> Vec<(&Activity, Weight)> {
     let mut activities: Vec<_> = activities.into_iter().collect();
     activities.sort_by_key(|(activity, weight)| (Reverse(weight.samples), *activity));
     activities

@@ -119,7 +119,7 @@ impl Subject<'_> {
     /// As it is shown.
     pub(super) fn label(self, names: &Names) -> String {
         match self {
-            Self::All => "all requests".to_owned(),
+            Self::All => "all".to_owned(),
             Self::Request("") => "threads without a request".to_owned(),
             Self::Request(label) => label.to_owned(),
             Self::Frame(frame) => names.frame(frame),
@@ -201,16 +201,11 @@ mod tests {
         let milliseconds = Duration::from_millis;
         let expected = [
             ("GET / > main (app.py:1)", "own", (9, 3), milliseconds(50)),
-            ("all requests > GET /", "request", (9, 0), milliseconds(50)),
-            ("all requests > POST /", "request", (1, 1), milliseconds(5)),
+            ("all > GET /", "request", (9, 0), milliseconds(50)),
+            ("all > POST /", "request", (1, 1), milliseconds(5)),
+            ("all > all", "all", (11, 0), milliseconds(65)),
             (
-                "all requests > all requests",
-                "all",
-                (11, 0),
-                milliseconds(65),
-            ),
-            (
-                "all requests > threads without a request",
+                "all > threads without a request",
                 "request",
                 (1, 0),
                 milliseconds(10),
