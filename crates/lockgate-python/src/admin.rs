@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod limits;
 mod permission;
+mod profile;
 mod publishing;
 mod purging;
 mod stats_server;
@@ -38,6 +39,7 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
 use permission::Permission;
+use profile::Profiling;
 use publishing::Publishing;
 use purging::Purging;
 
@@ -46,7 +48,7 @@ use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
+const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /profile, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -79,7 +81,7 @@ pub(crate) fn run(
     stats_server::start(std::mem::take(&mut context.stats), move || {
         uwsgi_document(scoreboard, caches.as_deref())
     })?;
-    let stacks = Mutex::new(context.stacks.take());
+    let stacks = context.stacks.take().map(Arc::new);
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
     let permission = Permission {
         key: config.push.grip_key.clone(),
@@ -105,7 +107,13 @@ pub(crate) fn run(
     let app = Arc::new(Admin {
         scoreboard,
         store,
+        profiling: Profiling {
+            board: stacks.clone(),
+            scoreboard,
+            running: Mutex::new(()),
+        },
         stacks,
+        dumping: Mutex::new(()),
         certificates,
         acme: (
             config.acme.dir.clone(),
@@ -143,13 +151,14 @@ fn cache_counts(responses: &ResponseStore) -> CacheCounts {
     }
 }
 
-/// Responses take microseconds and never block, except for /stacks, which waits for workers: hence the second thread.
+/// Responses take microseconds and never block, except for those that wait for workers (/stacks, /profile): hence more
+/// than one thread.
 /// Requests are small, and little is buffered. Idle connections must not keep others out for long: they cost a few
 /// hundred bytes and time out soon.
 fn settings(config: &Config) -> Config {
     let push = &config.push;
     Config {
-        threads: Threads::Count(NonZeroUsize::MIN.saturating_add(1)),
+        threads: Threads::Count(NonZeroUsize::MIN.saturating_add(3)),
         worker_connections: 1024,
         head_timeout: Duration::from_secs(2),
         keep_alive: Duration::from_secs(2),
@@ -171,8 +180,10 @@ struct Admin {
     scoreboard: Scoreboard,
     /// The shared caches.
     store: Option<Arc<Store>>,
+    stacks: Option<Arc<StackBoard>>,
     /// Locked while workers are asked: one dump at a time.
-    stacks: Mutex<Option<StackBoard>>,
+    dumping: Mutex<()>,
+    profiling: Profiling,
     certificates: Mutex<Option<CertificateViews>>,
     /// `acme_dir`, and the names that ACME obtains certificates for.
     acme: (PathBuf, Vec<String>),
@@ -211,6 +222,9 @@ impl App for Admin {
                     "only GET and HEAD are allowed here\n",
                 )
             }
+        } else if head.path() == profile::PATH {
+            let has_header = |name: &str| head.header(name).is_some();
+            (self.profiling).answer(head.query(), has_header, unix_seconds())
         } else {
             self.answer(head.path())
         };
@@ -323,11 +337,11 @@ impl Admin {
 
     /// The stacks of all threads of all workers.
     fn stacks(&self) -> Answer {
-        let Ok(board) = self.stacks.try_lock() else {
+        let Ok(_dumping) = self.dumping.try_lock() else {
             let text = "another thread dump is in progress: try again\n";
             return Answer::text(503, "Service Unavailable", text);
         };
-        let Some(board) = board.as_ref() else {
+        let Some(board) = &self.stacks else {
             let text = "thread dumps are available on Linux only\n";
             return Answer::text(501, "Not Implemented", text);
         };

@@ -283,7 +283,7 @@ mod tests {
         let write =
             |path: &str, text: &[u8]| std::fs::write(format!("{render}/{path}"), text).unwrap();
         let mut table = Vec::new();
-        super::super::write_table(&mut table, &shop());
+        super::super::write_table(&mut table, &shop(), "Profile of worker 0");
         write("table/shop.txt", &table);
         write(
             "flame_graph/shop.svg",

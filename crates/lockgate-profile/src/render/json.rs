@@ -1,7 +1,7 @@
 //! A profile as JSON for the admin page: sums, and the tree of the flame graph as a flat list.
 //!
 //! ```json
-//! {"interval": 0.01, "duration": 10.0, "rounds": 1000, "missed": 0, "failed": 0, "seconds": 34.2, "cpu": 3.1,
+//! {"heading": "Profile of 4 workers, …", "interval": 0.01, "duration": 10.0, "rounds": 1000, "missed": 0, "failed": 0, "seconds": 34.2, "cpu": 3.1,
 //!  "activities": [{"activity": "network 10.0.0.5:5432", "kind": "network", "seconds": 9.2}],
 //!  "paths": [{"label": "GET /cart/*", "seconds": 15.4, "cpu": 4.5, "activities": [as above]}],
 //!  "lines": [{"function", "file", "short", "line", "origin": "own", "self": 3.1, "total": 4.0, "self_cpu", "total_cpu"}],
@@ -28,8 +28,8 @@ const MOST_LINES: usize = 100;
 /// Parts of the tree that are smaller than this part of it are left out.
 const SMALLEST_PART: f64 = 1e-4;
 
-/// Appends the profile. See the module.
-pub fn write_json(out: &mut Vec<u8>, profile: &Profile) {
+/// Appends the profile. See the module. `heading` names the profile.
+pub fn write_json(out: &mut Vec<u8>, profile: &Profile, heading: &str) {
     let names = Names::new(profile);
     let summary = Summary::new(profile);
     let mut writer = Writer {
@@ -37,7 +37,7 @@ pub fn write_json(out: &mut Vec<u8>, profile: &Profile) {
         profile,
         names: &names,
     };
-    writer.head(&summary);
+    writer.head(heading, &summary);
     writer.text.push_str(",\"activities\":");
     writer.activities(&summary.activities);
     writer.text.push_str(",\"paths\":");
@@ -85,11 +85,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn head(&mut self, summary: &Summary<'_>) {
+    fn head(&mut self, heading: &str, summary: &Summary<'_>) {
         let profile = self.profile;
+        self.text.push_str("{\"heading\":");
+        escape::json(&mut self.text, heading);
         let _ = write!(
             self.text,
-            "{{\"interval\":{:.6},\"duration\":{:.3},\"rounds\":{},\"missed\":{},\"failed\":{}",
+            ",\"interval\":{:.6},\"duration\":{:.3},\"rounds\":{},\"missed\":{},\"failed\":{}",
             profile.interval.as_secs_f64(),
             profile.duration.as_secs_f64(),
             profile.rounds,
@@ -200,7 +202,7 @@ mod tests {
 
     fn parsed(profile: &Profile) -> Value {
         let mut out = Vec::new();
-        write_json(&mut out, profile);
+        write_json(&mut out, profile, "Profile \"1\"");
         assert!(out.is_ascii() && out.ends_with(b"}\n"));
         serde_json::from_slice(&out).unwrap()
     }
@@ -209,6 +211,7 @@ mod tests {
     fn sums_and_nodes_of_a_profile_are_in_the_json() {
         let value = parsed(&shop());
         for (pointer, expected) in [
+            ("/heading", r#""Profile \"1\"""#),
             ("/seconds", "2.36"),
             ("/cpu", "0.705"),
             ("/activities/0/activity", "\"network 10.0.0.5:5432\""),

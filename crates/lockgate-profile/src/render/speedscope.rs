@@ -11,8 +11,8 @@ use crate::{Activity, Profile, Weight};
 
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
 
-/// Appends the profile as JSON of speedscope's schema. `version` is that of this program.
-pub fn write_speedscope(out: &mut Vec<u8>, profile: &Profile, version: &str) {
+/// Appends the profile as JSON of speedscope's schema. `heading` names the profile; `version` is that of this program.
+pub fn write_speedscope(out: &mut Vec<u8>, profile: &Profile, heading: &str, version: &str) {
     let mut frames = Frames::new(profile);
     let mut rows: Vec<_> = profile.counted_rows().collect();
     // Views in the order of time then show what belongs together side by side.
@@ -43,7 +43,9 @@ pub fn write_speedscope(out: &mut Vec<u8>, profile: &Profile, version: &str) {
     }
     let mut text = format!("{{\"$schema\":\"{SCHEMA}\",\"exporter\":");
     escape::json(&mut text, &format!("lockgate {version}"));
-    text.push_str(",\"name\":\"lockgate\",\"activeProfileIndex\":0,\"shared\":{\"frames\":[");
+    text.push_str(",\"name\":");
+    escape::json(&mut text, heading);
+    text.push_str(",\"activeProfileIndex\":0,\"shared\":{\"frames\":[");
     text.push_str(&frames.texts.join(","));
     text.push_str("]},\"profiles\":[");
     for (index, (name, samples)) in profiles.iter().enumerate() {
@@ -153,7 +155,7 @@ mod tests {
 
     fn parsed(profile: &Profile) -> Value {
         let mut out = Vec::new();
-        write_speedscope(&mut out, profile, "1.2.3");
+        write_speedscope(&mut out, profile, "Profile", "1.2.3");
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -167,7 +169,7 @@ mod tests {
         let expected = json!({
             "$schema": SCHEMA,
             "exporter": "lockgate 1.2.3",
-            "name": "lockgate",
+            "name": "Profile",
             "activeProfileIndex": 0,
             "shared": {"frames": [
                 {"name": "GET /"},

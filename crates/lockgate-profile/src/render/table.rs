@@ -21,8 +21,8 @@ const MOST_FRAMES: usize = 12;
 const MOST_ACTIVITIES: usize = 4;
 const SMALLEST_SHARE: f64 = 0.01;
 
-/// Appends the profile as lines of text for a terminal.
-pub fn write_table(out: &mut Vec<u8>, profile: &Profile) {
+/// Appends the profile as lines of text for a terminal. `heading` names the profile.
+pub fn write_table(out: &mut Vec<u8>, profile: &Profile, heading: &str) {
     let names = Names::new(profile);
     let summary = Summary::new(profile);
     let mut table = Table {
@@ -31,6 +31,7 @@ pub fn write_table(out: &mut Vec<u8>, profile: &Profile) {
         names: &names,
         whole: summary.total,
     };
+    table.line(heading);
     table.head();
     if summary.total.samples > 0 {
         table.activities(&summary);
@@ -269,7 +270,7 @@ mod tests {
 
     fn written(profile: &Profile) -> String {
         let mut out = Vec::new();
-        write_table(&mut out, profile);
+        write_table(&mut out, profile, "Profile of worker 0");
         String::from_utf8(out).unwrap()
     }
 
@@ -295,7 +296,7 @@ mod tests {
         let empty = written(&Profile::default());
         assert_eq!(
             empty,
-            "0 samples a second for 0.0 s: no thread did anything\n"
+            "Profile of worker 0\n0 samples a second for 0.0 s: no thread did anything\n"
         );
     }
 

@@ -5,7 +5,7 @@ use lockgate_worker::Reply;
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A response before it is encoded.
 pub(super) struct Answer {

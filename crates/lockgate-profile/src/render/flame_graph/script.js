@@ -102,7 +102,7 @@
     root.setAttribute("height", head + graph.rows * ROW + 12);
     const zoomed = graph.zoomed;
     if (!zoomed) return;
-    const pixels = graph.element.getBoundingClientRect().width || 1000;
+    const pixels = root.getBoundingClientRect().width * 0.98 || 1000;
     const above = new Set();
     for (let frame = zoomed.parent; frame; frame = frame.parent) above.add(frame);
     const scale = 100 / zoomed.width;
