@@ -224,7 +224,7 @@ def purge_by_admin(server, admin, **what):
     with Wire(str(admin.path)) as wire:
         body = urlencode({"all": ""} if "all" in what else what).encode()
         fields = ("Content-Type: application/x-www-form-urlencoded", "Connection: close")
-        wire.send(request("POST", "/cache/purge", *fields, body=body))
+        wire.send(request("POST", "/cache/purge", *fields, body=body, host="localhost"))
         response = wire.response()
     assert response.status == 200, response
 

@@ -55,7 +55,8 @@ def ask_to_purge_at(mount, server, **arguments):
 
 def post(admin, form, *headers, method="POST", query=""):
     data = form if isinstance(form, bytes) else urlencode(form).encode()
-    head = request(method, f"/cache/purge{query}", *headers, "Connection: close", body=data)
+    target = f"/cache/purge{query}"
+    head = request(method, target, *headers, "Connection: close", body=data, host="localhost")
     with Wire(str(admin.path)) as wire:
         wire.send(head)
         return wire.response(method)
@@ -180,7 +181,7 @@ def test_outside_a_server_the_exception_says_what_to_do():
         ("POST", b"", [], 400, "nothing is named: give url=URL, tag=TAG or all"),
         ("POST", b"tags=a", [], 400, "the fields are url=URL, tag=TAG and all"),
         ("POST", b"url=%2Fnews", [], 400, "the URL must begin with http:// or https://"),
-        ("POST", b"all", ["Origin: http://evil.example"], 403, "a page in a browser may not purge"),
+        ("POST", b"all", ["Origin: http://evil.example"], 403, "a page in a browser may not"),
         ("POST", b"all", ["Authorization: Bearer a.b.c"], 403, "see grip_key_file"),
     ],
 )

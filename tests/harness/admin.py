@@ -17,7 +17,7 @@ class Admin:
 
     def ask(self, target, method="GET"):
         with Wire(str(self.path)) as wire:
-            wire.send(request(method, target, "Connection: close"))
+            wire.send(request(method, target, "Connection: close", host="localhost"))
             response = wire.response(method)
             wire.expect_close()
         return response

@@ -217,7 +217,7 @@ def test_no_client_can_write_a_line_of_its_own(logged):
 
 
 def test_status_top_and_stacks_show_each_stream_of_a_connection(logged, tmp_path):
-    site = logged("gates:app")
+    site = logged("gates:app", "--admin-show", "targets")
     gates = [tmp_path / f"gate{number}" for number in range(3)]
     with Http2(site.address) as client:
         for stream, gate in zip((1, 3, 5), gates, strict=True):

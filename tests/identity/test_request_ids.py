@@ -75,7 +75,7 @@ def test_ids_of_workers_differ(site):
 
 def test_top_and_the_report_on_a_dead_worker_name_the_id(start, tmp_path):
     config = tmp_path / "identity.toml"
-    config.write_text("request_id = true\n")
+    config.write_text("request_id = true\nadmin_show = 'targets'\n")
     admin = Admin(start, tmp_path, "protocol:app", "--config", str(config), "--threads", "2")
     wire = admin.server.connect()
     wire.send(request("GET", "/streamed-through-a-gate?top", "X-Request-Id: held-request"))

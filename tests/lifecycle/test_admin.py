@@ -124,7 +124,8 @@ def test_counters_do_not_fall_when_a_worker_dies(start, tmp_path):
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_the_status_shows_what_runs_while_every_thread_is_stuck(start, tmp_path, threads):
-    admin = Admin(start, tmp_path, "gates:app", "--threads", threads, workers=1)
+    options = ("--threads", threads, "--admin-show", "targets")
+    admin = Admin(start, tmp_path, "gates:app", *options, workers=1)
     gates = [tmp_path / f"gate{number}" for number in range(int(threads))]
     wires = [admin.server.connect() for _ in gates]
     try:

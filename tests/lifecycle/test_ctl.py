@@ -101,7 +101,7 @@ def test_ctl_distinguishes_lockgate_from_other_servers(start):
 
 
 def test_top_shows_workers_and_what_they_run(start, tmp_path):
-    admin = Admin(start, tmp_path, "gates:app", workers=2)
+    admin = Admin(start, tmp_path, "gates:app", "--admin-show", "targets", workers=2)
     gate = tmp_path / "gate"
     with admin.server.connect() as wire:
         wire.send(request("GET", f"/hold?{gate}"))
@@ -259,7 +259,7 @@ def test_an_interval_that_is_not_a_time_is_reported(interval):
 
 
 def test_what_a_terminal_cannot_show_is_escaped(start, tmp_path):
-    admin = Admin(start, tmp_path, "late:app", workers=1)
+    admin = Admin(start, tmp_path, "late:app", "--admin-show", "targets", workers=1)
     with admin.server.connect() as wire:
         wire.send(request("GET", "/sleep?" + "x" * 200))
         eventually(lambda: admin.status()["workers"][0]["threads_busy"], what="the call")

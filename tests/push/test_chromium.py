@@ -32,7 +32,8 @@ class Publisher:
             except (ConnectionError, FileNotFoundError):
                 continue
             with wire:
-                wire.send(request("POST", "/publish/", "Connection: close", body=body))
+                fields = ("Connection: close",)
+                wire.send(request("POST", "/publish/", *fields, body=body, host="localhost"))
                 assert wire.response("POST").status == 200
             self.count += 1
 

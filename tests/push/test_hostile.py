@@ -109,7 +109,8 @@ def test_ten_megabytes_are_refused(start, tmp_path):
     with opened(server) as stream:
         body = json.dumps({"items": [{"channel": "news", "content": content}]}).encode()
         with Wire(str(admin.path)) as wire:
-            wire.send_while_open(request("POST", "/publish/", "Connection: close", body=body))
+            head = request("POST", "/publish/", "Connection: close", body=body, host="localhost")
+            wire.send_while_open(head)
             assert wire.response("POST").status == 413
         assert server.post("/publish", json.dumps({"content": content}).encode()).status == 500
         server.wait_for_log("ValueError: cannot publish to the channel")
@@ -137,7 +138,8 @@ def test_no_id_or_name_adds_a_line_to_an_event(start, tmp_path, field, value):
         item = {"channel": "news", "content": "x", field: value}
         with Wire(str(admin.path)) as wire:
             body = json.dumps({"items": [item]}).encode()
-            wire.send(request("POST", "/publish/", "Connection: close", body=body))
+            head = request("POST", "/publish/", "Connection: close", body=body, host="localhost")
+            wire.send(head)
             response = wire.response("POST")
         assert response.status == 400
         assert b"must not contain CR, LF or NUL" in response.body

@@ -81,7 +81,7 @@ class Site:
 
     def ask(self, target: str) -> Any:
         with Wire(f"{self.directory}/admin.sock") as wire:
-            wire.send(request("GET", target, "Connection: close"))
+            wire.send(request("GET", target, "Connection: close", host="localhost"))
             response = wire.response()
         assert response.status == 200, response
         return json.loads(response.body)

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{
-    AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
-    Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig,
-    RateLimitsConfig, RedisAddress, ReloadConfig, RoutesConfig, SessionConfig, StaticConfig,
-    StatsdConfig, TlsConfig, UwsgiConfig,
+    AcmeConfig, AdminConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig,
+    GunicornConfig, Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure,
+    ProxiesConfig, PushConfig, RateLimitsConfig, RedisAddress, ReloadConfig, RoutesConfig,
+    SessionConfig, StaticConfig, StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -27,6 +27,8 @@ pub struct Config {
     pub bind: Vec<Bind>,
     /// Address of the admin listener; `None`: there is none.
     pub admin_bind: Option<BindAddress>,
+    /// What the admin listener shows and takes.
+    pub admin: AdminConfig,
     /// Certificates, and what TLS connections and their responses are like.
     pub tls: TlsConfig,
     /// The names of the site, and certificates that a certificate authority issues for them.
@@ -254,6 +256,7 @@ impl Config {
                 port: BindAddress::DEFAULT_PORT,
             })],
             admin_bind: None,
+            admin: AdminConfig::default(),
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
             http2: Http2Config::default(),

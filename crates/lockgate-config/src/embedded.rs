@@ -24,6 +24,8 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "max_worker_memory_hard",
     "worker_memory_measure",
     "admin_bind",
+    "admin_actions",
+    "admin_show",
     "statsd_host",
     "pid",
     "uwsgi_module",

@@ -58,6 +58,9 @@ mod log_style;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone, LogWording};
 pub use statsd::{StatsdAddress, StatsdConfig};
 
+mod admin;
+pub use admin::AdminConfig;
+
 mod tls;
 pub use tls::{
     CertificateFiles, ClientCertificateUser, ClientCertificates, HttpsRedirect, TlsConfig,

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public functions.
 
 mod access;
+mod admin;
 mod command_line;
 mod edge;
 mod gunicorn;
@@ -83,6 +84,7 @@ fn refused_elsewhere()
 -> impl Iterator<Item = &'static (&'static str, &'static [(&'static str, &'static str)])> {
     let tables = [
         access::REFUSED,
+        admin::REFUSED,
         edge::REFUSED,
         gunicorn::REFUSED,
         https::REFUSED,

@@ -51,6 +51,8 @@ const TURNS: usize = 3;
 #[derive(Debug, Clone, Copy)]
 pub struct Scoreboard {
     words: &'static [AtomicU64],
+    /// Whether requests are read from it without their query strings.
+    hides_queries: bool,
 }
 
 /// Offset of the counters.
@@ -73,7 +75,20 @@ impl Scoreboard {
     /// A scoreboard over zeroed memory, with as many records as fit, and as many counters as fit after
     /// [`Scoreboard::MOST_WORKERS`] records. Best aligned to 64 bytes.
     pub fn new(words: &'static [AtomicU64]) -> Self {
-        Self { words }
+        Self {
+            words,
+            hides_queries: false,
+        }
+    }
+
+    /// The same memory, from which requests are read without their query strings: all that shows requests to an
+    /// operator reads them here, so that none of it has to think of them.
+    #[must_use]
+    pub fn without_queries(self) -> Self {
+        Self {
+            hides_queries: true,
+            ..self
+        }
     }
 
     /// The record of the worker in this slot (from 0), which only that worker may write; `None` beyond the last record.

@@ -91,7 +91,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::AdminAddress,
         doc: "Address of the admin listener. It serves `/metrics` for Prometheus, `/healthz`, `/readyz` and \
               `/status`, even while every thread of every worker is busy; `lockgate ctl` and `lockgate top` connect \
-              to it. Its responses contain the targets of requests, so only a unix socket or a loopback address is \
+              to it. Its responses contain the paths of requests, so only a unix socket or a loopback address is \
               accepted, also from systemd (`systemd:NAME`). `none` disables it.",
         gunicorn: &[],
         uwsgi: &["stats-http"],
@@ -102,6 +102,52 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| match &builder.config.admin_bind {
             None => quoted("none"),
             Some(address) => quoted(&address.to_string()),
+        },
+    },
+    Setting {
+        name: "admin_actions",
+        section: Section::Sockets,
+        short: None,
+        flags: &["admin-actions"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Allow the page of the admin listener to act: reload, stop, upgrade, workers, maintenance. Its \
+              buttons act for the user whom the browser runs as, who has to be root or the user of the server, as for \
+              `lockgate ctl`; actions of pages of other origins are refused in any case. A change takes effect at the \
+              next start.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.admin.page_may_act = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.config.admin.page_may_act.to_string(),
+    },
+    Setting {
+        name: "admin_show",
+        section: Section::Sockets,
+        short: None,
+        flags: &["admin-show"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["paths", "targets"]),
+        doc: "What the admin listener shows of request targets: `paths`, or `targets` with query strings. Commands that \
+              ask it, such as `lockgate top` and `lockgate ctl stacks`, show the same. Query strings often contain tokens and personal data, and every \
+              local user can read an admin listener on a TCP port. A change takes effect at the next start.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.admin.shows_queries = match value.text()?.trim() {
+                "paths" => false,
+                "targets" => true,
+                _ => return Err("must be paths or targets".into()),
+            };
+            Ok(())
+        },
+        show: |builder| {
+            quoted(match builder.config.admin.shows_queries {
+                true => "targets",
+                false => "paths",
+            })
         },
     },
     Setting {
@@ -160,7 +206,7 @@ pub(super) fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueErro
     if is_fit {
         Ok(Some(address))
     } else {
-        Err("would let others read the targets of requests; use a unix socket (unix:/run/lockgate/admin.sock) or a \
+        Err("would let others read the paths of requests; use a unix socket (unix:/run/lockgate/admin.sock) or a \
              loopback address (127.0.0.1:9000), and a proxy with authentication in front of it for others"
             .into())
     }

@@ -14,6 +14,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("env", "A=1", "{ B = '2' }", "C=3\nD=4"),
     ("bind", ":1", "[':2', 'unix:/x']", "fd://3"),
     ("admin_bind", "unix:/x", "'127.0.0.1:9'", "localhost:8"),
+    ("admin_actions", "true", "false", "yes"),
+    ("admin_show", "targets", "'paths'", "targets"),
     ("certfile", "/a", "'/b'", "/c"),
     ("keyfile", "/a", "'/b'", "/c"),
     (

@@ -57,20 +57,6 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         (
-            "admin_bind",
-            &[
-                ("':9000'", "loopback"),
-                ("'0.0.0.0:9000'", "loopback"),
-                ("'192.0.2.1:9000'", "loopback"),
-                ("'example.org:9000'", "loopback"),
-                ("'[::]:9000'", "loopback"),
-                ("'fd://3'", "loopback"),
-                ("'systemd'", "systemd:admin"),
-                ("'unix:'", "has no path"),
-                ("['127.0.0.1:9000']", "must be text"),
-            ],
-        ),
-        (
             "bind",
             &[
                 ("[]", "at least one address"),

@@ -78,6 +78,18 @@ pub struct Running {
     pub is_upgraded: bool,
 }
 
+impl Running {
+    /// Removes everything after the path from the target. A fragment is no part of a target (RFC 9112 §3.2), and is
+    /// removed too where a parser has let it pass.
+    pub(super) fn remove_query(&mut self) {
+        let end = (self.target.iter()).position(|byte| matches!(byte, b'?' | b'#'));
+        if let Some(end) = end {
+            self.target.truncate(end);
+            self.is_cut = false;
+        }
+    }
+}
+
 impl Call {
     /// Whether its request has taken the connection over.
     pub fn is_upgraded(&self) -> bool {
@@ -303,6 +315,33 @@ mod tests {
         entry.release();
         assert_eq!(entry.read(), None);
         assert!(entry.claim(71, 0));
+    }
+
+    #[test]
+    fn a_query_is_removed_and_with_it_what_was_cut_off() {
+        let long = "x".repeat(TARGET_BYTES);
+        let (long_path, long_query) = (format!("/{long}"), format!("/a?{long}"));
+        for (target, shown, is_cut) in [
+            ("/a/b?token=1", "/a/b", false),
+            ("/?", "/", false),
+            ("/a??b?c", "/a", false),
+            ("/a;id=1?b", "/a;id=1", false),
+            ("/a%3Fb", "/a%3Fb", false),
+            ("/a#b", "/a", false),
+            ("http://shop.example?token=1", "http://shop.example", false),
+            ("*", "*", false),
+            ("", "", false),
+            (&long_query, "/a", false),
+            (&long_path, &long_path[..TARGET_BYTES], true),
+        ] {
+            let entry = entry();
+            entry.claim(1, 0);
+            entry.begin(1, b"GET", target.as_bytes(), None, b"");
+            let mut request = entry.read().unwrap().request.unwrap();
+            request.remove_query();
+            let found = (String::from_utf8(request.target).unwrap(), request.is_cut);
+            assert_eq!(found, (shown.to_owned(), is_cut), "{target}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The scoreboard as an operator sees it: each worker with its numbers and the requests that its threads run.
 
-use super::{Call, Scoreboard, Totals};
+use super::{Call, Scoreboard, ThreadEntry, Totals};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Scoreboard {
             totals: counters.totals(),
             calls: counters
                 .entries()
-                .filter_map(super::ThreadEntry::read)
+                .filter_map(|entry| self.read(entry))
                 .collect(),
         })
     }
@@ -111,12 +111,21 @@ impl Scoreboard {
         let slots = 0..self.taken().min(Self::MOST_WORKERS);
         let counters = slots.filter_map(move |slot| Some((slot, self.counters(slot)?)));
         let alive = counters.filter(|(_, counters)| counters.pid() != 0);
-        alive.flat_map(|(slot, counters)| {
+        alive.flat_map(move |(slot, counters)| {
             let pid = counters.pid();
             let busy = counters.entries().filter(|entry| entry.is_busy());
-            let calls = busy.filter_map(super::ThreadEntry::read);
+            let calls = busy.filter_map(move |entry| self.read(entry));
             calls.map(move |call| (slot, pid, call))
         })
+    }
+
+    /// What a thread runs, as it is shown.
+    fn read(self, entry: ThreadEntry) -> Option<Call> {
+        let mut call = entry.read()?;
+        if let (true, Some(request)) = (self.hides_queries, &mut call.request) {
+            request.remove_query();
+        }
+        Some(call)
     }
 
     /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Scoreboard::clear`].
@@ -126,7 +135,7 @@ impl Scoreboard {
             .filter(|counters| counters.pid() == u64::from(pid));
         let entries = counters.iter().flat_map(super::WorkerCounters::entries);
         let mut calls: Vec<Call> = entries
-            .filter_map(super::ThreadEntry::read)
+            .filter_map(|entry| self.read(entry))
             .filter(|call| call.request.is_some())
             .collect();
         calls.sort_by_key(|call| call.request.as_ref().map(|request| request.began));
@@ -221,6 +230,28 @@ mod tests {
         assert_eq!(scoreboard.totals().classes[1], 1);
         assert_eq!(scoreboard.totals_of(2), Some(scoreboard.totals()));
         assert_eq!(scoreboard.starts(), 1);
+    }
+
+    #[test]
+    fn queries_are_shown_only_by_the_scoreboard_that_has_them() {
+        let scoreboard = scoreboard();
+        let worker_slot = scoreboard.worker_slot(0).unwrap();
+        worker_slot.enter();
+        let counters = worker_slot.counters().unwrap();
+        counters.open(77, 1000);
+        let entry = counters.claim(78, 0).unwrap();
+        entry.begin(5, b"GET", b"/reset?token=secret", None, b"");
+        for (scoreboard, target) in [
+            (scoreboard, &b"/reset?token=secret"[..]),
+            (scoreboard.without_queries(), b"/reset"),
+        ] {
+            let running = scoreboard.worker(0).unwrap().calls;
+            let died = scoreboard.in_flight(0, 77);
+            let busy = scoreboard.running().map(|(_, _, call)| call);
+            for call in running.into_iter().chain(died).chain(busy) {
+                assert_eq!(call.request.unwrap().target, target);
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Operators' actions on the admin listener: `POST /actions/reload` and its siblings.
 //!
 //! Two checks. A page in a browser must not act for the operator who views it: it cannot send the required header
-//! without a preflight request (Fetch, CORS-preflight), which is never allowed here. And only root and the supervisor's
-//! user may act, by the peer credentials of the kernel: the same users could send the supervisor a signal.
+//! without a preflight request (Fetch, CORS-preflight), which is never allowed here. The listener's own page may, with
+//! `admin_actions` ([`Sender`]). And only root and the supervisor's user may act, by the peer credentials of the kernel:
+//! the same users could send the supervisor a signal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{Reply, Request};
 
 use super::answer::{Answer, JSON, VERSION};
+use super::origin::Sender;
 
 /// The path prefix of actions.
 pub(super) const PREFIX: &[u8] = b"/actions/";
@@ -27,6 +29,8 @@ pub(super) struct Actions {
     pub(super) supervisor: u64,
     /// Has the switch for maintenance.
     pub(super) scoreboard: Scoreboard,
+    /// Whether the listener's page may act: the setting `admin_actions`.
+    pub(super) page_may_act: bool,
 }
 
 /// One action.
@@ -53,24 +57,26 @@ enum Refused {
 }
 
 impl Actions {
-    pub(super) fn answer(&self, request: &Request, reply: &mut Reply) -> Answer {
-        match self.act(request, reply) {
+    pub(super) fn answer(&self, request: &Request, sender: Sender, reply: &mut Reply) -> Answer {
+        match self.act(request, sender, reply) {
             Ok(action) => Answer {
                 status: (202, "Accepted"),
-                kind: JSON,
-                body: self.receipt(action).into(),
-                allow: "",
+                ..Answer::ok(JSON, self.receipt(action).into())
             },
             Err(refused) => refused.into(),
         }
     }
 
-    fn act(&self, request: &Request, reply: &mut Reply) -> Result<Action, Refused> {
+    fn act(&self, request: &Request, sender: Sender, reply: &mut Reply) -> Result<Action, Refused> {
         let head = &request.head;
         let name = head.path().strip_prefix(PREFIX).unwrap_or_default();
-        let action = read(head.method(), name, head.query(), |name| {
-            head.header(name).is_some()
-        })?;
+        let action = read(head.method(), name, head.query())?;
+        if !sender.may_act(self.page_may_act) {
+            return Err(Refused::FromPage);
+        }
+        if head.header(HEADER).is_none() {
+            return Err(Refused::WithoutHeader);
+        }
         let unknown = |error: &dyn fmt::Display| Refused::UnknownUser(error.to_string());
         let socket = reply.socket().ok_or_else(|| unknown(&"no socket"))?;
         let user = peer_user(socket).map_err(|error| unknown(&error))?;
@@ -99,13 +105,8 @@ impl Actions {
     }
 }
 
-/// Parses an action, if the request has the required form.
-fn read(
-    method: &[u8],
-    name: &[u8],
-    query: &[u8],
-    has_header: impl Fn(&str) -> bool,
-) -> Result<Action, Refused> {
+/// Parses an action.
+fn read(method: &[u8], name: &[u8], query: &[u8]) -> Result<Action, Refused> {
     let once = |order| Action::Order(order, 1);
     let action = match name {
         b"reload" => once(Order::Reload),
@@ -118,12 +119,6 @@ fn read(
     };
     if method != b"POST" {
         return Err(Refused::NotPost);
-    }
-    if has_header("Origin") {
-        return Err(Refused::FromPage);
-    }
-    if !has_header(HEADER) {
-        return Err(Refused::WithoutHeader);
     }
     Ok(action)
 }
@@ -199,7 +194,9 @@ impl From<Refused> for Answer {
             Refused::BadState => {
                 "state must be on, off or auto, as in maintenance?state=on\n".to_owned()
             }
-            Refused::FromPage => "a page in a browser may not act: this request has an Origin\n".to_owned(),
+            Refused::FromPage => {
+                "a page in a browser may not act: with admin_actions = true this page may, and no other\n".to_owned()
+            }
             Refused::UnknownUser(error) => format!(
                 "the system does not say which user asks ({error}): send the supervisor a signal instead, or ask over a unix socket\n"
             ),
@@ -221,35 +218,29 @@ impl From<Refused> for Answer {
 mod tests {
     use super::*;
 
-    fn ask(method: &str, target: &str, headers: &[&str]) -> Result<(Order, u32), Refused> {
+    fn ask(method: &str, target: &str) -> Result<(Order, u32), Refused> {
         let (name, query) = target.split_once('?').unwrap_or((target, ""));
-        let has = |name: &str| headers.contains(&name);
-        read(method.as_bytes(), name.as_bytes(), query.as_bytes(), has).map(|action| match action {
+        read(method.as_bytes(), name.as_bytes(), query.as_bytes()).map(|action| match action {
             Action::Order(order, times) => (order, times),
             other => panic!("{other}"),
         })
     }
 
     #[test]
-    fn an_action_is_a_post_with_its_header_and_no_origin() {
+    fn an_action_is_a_post() {
         for (name, order) in [
             ("reload", Order::Reload),
             ("upgrade", Order::Upgrade),
             ("reopen", Order::ReopenLogs),
             ("shutdown", Order::Terminate),
         ] {
-            assert_eq!(ask("POST", name, &[HEADER]), Ok((order, 1)));
-            assert_eq!(ask("GET", name, &[HEADER]), Err(Refused::NotPost));
-            assert_eq!(ask("POST", name, &[]), Err(Refused::WithoutHeader));
-            let from_page = ask("POST", name, &[HEADER, "Origin"]);
-            assert_eq!(from_page, Err(Refused::FromPage));
+            assert_eq!(ask("POST", name), Ok((order, 1)));
+            for method in ["GET", "HEAD", "OPTIONS", "PUT", "post"] {
+                assert_eq!(ask(method, name), Err(Refused::NotPost), "{method}");
+            }
         }
         for name in ["", "kill", "reload/", "Reload", "../reload"] {
-            assert_eq!(
-                ask("POST", name, &[HEADER]),
-                Err(Refused::Unknown),
-                "{name}"
-            );
+            assert_eq!(ask("POST", name), Err(Refused::Unknown), "{name}");
         }
     }
 
@@ -268,10 +259,10 @@ mod tests {
             ("1x", None),
             ("", None),
         ] {
-            let found = ask("POST", &format!("workers?change={number}"), &[HEADER]);
+            let found = ask("POST", &format!("workers?change={number}"));
             assert_eq!(found, wanted.ok_or(Refused::BadChange), "{number}");
         }
-        assert_eq!(ask("POST", "workers", &[HEADER]), Err(Refused::BadChange));
+        assert_eq!(ask("POST", "workers"), Err(Refused::BadChange));
     }
 
     #[test]
@@ -285,9 +276,7 @@ mod tests {
             ("on", None),
             ("", None),
         ] {
-            let action = read(b"POST", b"maintenance", query.as_bytes(), |name| {
-                name == HEADER
-            });
+            let action = read(b"POST", b"maintenance", query.as_bytes());
             let found = action.map(|action| action.to_string());
             assert_eq!(found.ok().as_deref(), expected, "{query}");
         }
