@@ -171,7 +171,7 @@
       if (isHit && !frame.parent?.isCounted) part += frame.width;
     }
     graph.element.classList.toggle("found", wanted !== "");
-    matched.textContent = wanted && (count ? `${part.toFixed(1)} % in ${count} frames` : "not found");
+    matched.textContent = wanted && (count ? `${part.toFixed(1)} % in ${count} frame${count > 1 ? "s" : ""}` : "not found");
   };
 
   const move = (frame) => {
