@@ -200,7 +200,9 @@ def test_the_admin_process_is_replaced_when_it_dies_and_ends_with_the_server(sta
 def test_read_only_admin_paths_refuse_post(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app")
     assert admin.ask("/status", method="POST").status == 405
-    assert admin.ask("/").status == 404
+    page = admin.ask("/")
+    assert page.status == 200 and page.body.startswith(b"<!doctype html>")
+    assert admin.ask("/none").status == 404
     assert admin.ask("/status", method="HEAD").status == 200
 
 

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod limits;
 mod origin;
+mod page;
 mod permission;
 mod profile;
 mod publishing;
@@ -49,7 +50,7 @@ use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /profile, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
+const PLACES: &str = "try /, /metrics, /healthz, /readyz, /status, /stacks, /profile, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -258,6 +259,7 @@ impl Admin {
         let now = monotonic_nanos();
         let mut body = Vec::new();
         match path {
+            b"/" => page::answer(),
             b"/metrics" => {
                 write_metrics(&mut body, self.scoreboard, VERSION, now, process_memory);
                 write_certificate_metrics(&mut body, &self.certificates());

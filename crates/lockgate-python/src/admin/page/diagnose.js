@@ -1,0 +1,193 @@
+// What is wrong now, since when, where, and what changed before it, in words.
+
+const CHANGES = { start: 'the start', reload_done: 'a reload', reload_failed: 'a failed reload', reload_begun: 'a reload', rolled_back: 'a rollback', worker_died: 'a worker’s death', maintenance: 'maintenance' };
+/** How long before a change of the figures its cause may be. */
+const CAUSE_SECONDS = 150;
+
+function isChange(event) {
+  return event.kind in CHANGES || event.kind.startsWith('upgrade') || event.kind.startsWith('certificate') || event.kind.includes('purge');
+}
+
+/** The most recent change at or before `since`, if it is near. Figures lag by a step, so it may be a bit later. */
+function changeBefore(events, since, slack) {
+  const near = (events || []).filter((event) => isChange(event) && event.time <= since + slack && event.time >= since - CAUSE_SECONDS);
+  return near.length ? near[near.length - 1] : null;
+}
+
+/** An event in a few words: what it was, with its number if it has one. */
+function eventWords(event) {
+  const number = /\breload (\d+)\b|\breload #(\d+)/.exec(event.text || '');
+  if (number && event.kind.startsWith('reload')) return `${event.kind === 'reload_failed' ? 'failed reload' : 'reload'} ${number[1] || number[2]}`;
+  if (event.kind === 'worker_died' && event.worker != null) return `the death of worker ${event.worker}`;
+  return CHANGES[event.kind] || event.kind.replaceAll('_', ' ');
+}
+
+/**
+ * The findings, the worst first: {level, text, since, kind}. `data` is the shown history, `long` an hour of it.
+ * Each finding is a claim about the last half minute.
+ */
+function findings(now, data, long, events) {
+  const found = [];
+  const add = (level, kind, text, start, detail) => found.push({ level, kind, text, since: start, detail: detail || '' });
+  const recent = data && summary(data, data.to - Math.max(30, data.step), data.to);
+  const base = usual(long) || usual(data);
+  const start = (isBad) => {
+    const fine = since(data, isBad);
+    const coarse = long ? since(long, isBad) : null;
+    return coarse != null && (fine == null || coarse < data.from) ? coarse : fine;
+  };
+  serverFindings(now, add, events);
+  if (recent) {
+    const refused = recent.lostBy[1] + recent.lostBy[2];
+    const overloaded = recent.total > 0 && refused / recent.total > 0.005;
+    if (overloaded) {
+      const why = recent.lostBy[1] >= recent.lostBy[2] ? 'the queue is full' : 'no thread became free within queue_timeout';
+      add('bad', 'overload', 'overload', start((row) => row.lostBy[1] + row.lostBy[2] > 0), `: ${percent(refused / recent.total)} of requests get 503 because ${why}`);
+    }
+    if (recent.lostBy[3] > 0) add(recent.lostBy[3] > recent.total / 50 ? 'bad' : 'warn', 'timeouts', `${count(recent.lostBy[3])} requests have exceeded request_timeout in ${duration(recent.seconds)}`, start((row) => row.lostBy[3] > 0));
+    const share = recent.total ? recent.failed / recent.total : 0;
+    if (!overloaded && recent.failed >= 3 && share > Math.max(0.01, 4 * ((base && base.share) || 0))) {
+      const isBad = (row) => row.total > 0 && row.failed / row.total > share / 4;
+      add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad));
+    }
+    if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05)) {
+      const isBad = (row) => row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
+      add(recent.p95 > 1 || recent.p95 > 10 * base.p95 ? 'bad' : 'warn', 'slow', `p95 ${duration(recent.p95)} (usually ${duration(base.p95)})`, start(isBad));
+    }
+    if (recent.wait > 0.05 && !overloaded && !(base && base.wait && recent.wait < 3 * base.wait)) {
+      add(recent.wait > 0.5 ? 'bad' : 'warn', 'queue', `requests wait ${duration(recent.wait)} for a thread (p95)`, start((row) => row.wait > 0.025));
+    }
+    if (recent.threads && recent.running != null && recent.running / recent.threads > 0.97 && !found.some((one) => ['overload', 'queue', 'slow'].includes(one.kind))) {
+      add('warn', 'full', `all ${count(recent.threads)} threads are busy`, start((row) => row.threads && row.running / row.threads > 0.95));
+    }
+  }
+  const threads = (now && now.threads) || [];
+  const oldest = threads.length ? Math.max(...threads.map((thread) => thread.age)) : 0;
+  if (oldest > 30) {
+    const one = threads.find((thread) => thread.age === oldest);
+    add(threads.filter((thread) => thread.age > 30).length > 2 ? 'bad' : 'warn', 'old', `${one.label} has been running for ${duration(oldest)}`, now.now - oldest);
+  }
+  certificateFindings(now, add);
+  const order = { bad: 0, warn: 1, note: 2 };
+  return found.map((one, n) => [one, n]).sort((a, b) => order[a[0].level] - order[b[0].level] || a[1] - b[1]).map(([one]) => one);
+}
+
+function serverFindings(now, add, events) {
+  if (!now) return;
+  const workers = now.workers || [];
+  const serving = workers.filter((worker) => worker.state === 'serving').length;
+  if (/drain/.test(now.readiness || '')) add('warn', 'draining', 'the server is stopping: load balancers send it no requests', null);
+  else if (!serving) add('bad', 'down', 'no worker serves', lastOf(events, ['worker_died', 'stop', 'start']));
+  if (now.maintenance === 'on') add('warn', 'maintenance', 'maintenance is on: clients get 503', lastOf(events, ['maintenance']));
+  const reload = now.reload || {};
+  if (reload.state === 'failed') {
+    const why = String(reload.why || '').split('\n').find((line) => line.trim()) || 'see the error log';
+    const generation = workers.length ? `; generation ${Math.max(...workers.map((worker) => worker.generation))} still serves` : '';
+    add('bad', 'reload', `reload ${reload.ended} failed`, lastOf(events, ['reload_failed', 'rolled_back']), `: ${why}${generation}`);
+  } else if (reload.begun > reload.ended) {
+    add('note', 'reload', `reload ${reload.begun} runs: ${reload.ready} of ${reload.wanted} workers after ${duration(reload.seconds)}`, now.now - reload.seconds);
+  }
+  const recent = (events || []).filter((event) => event.time > now.now - 600);
+  const dead = recent.filter((event) => event.kind === 'worker_died' || event.kind === 'worker_not_answering');
+  if (dead.length) {
+    const last = dead[dead.length - 1];
+    const one = `${last.worker == null ? 'a worker' : `worker ${last.worker}`} ${last.kind === 'worker_died' ? 'died' : 'does not answer'}`;
+    const text = dead.length > 1 ? `${plural(dead.length, 'worker')} died in the last 10 min, the last one` : one;
+    add(dead.length > 2 || now.now - last.time < 300 ? 'bad' : 'warn', 'died', text, last.time, `: ${last.text}`);
+  }
+}
+
+function certificateFindings(now, add) {
+  for (const certificate of (now && now.certificates) || []) {
+    if (certificate.expires_in_days < 14) {
+      const name = (certificate.names || [])[0] || certificate.source;
+      const text = certificate.expires_in_days < 0 ? `the certificate of ${name} has expired` : `the certificate of ${name} expires in ${plural(certificate.expires_in_days, 'day')}`;
+      add(certificate.expires_in_days < 3 ? 'bad' : 'warn', 'certificate', text, null);
+    }
+  }
+  for (const renewal of (now && now.renewals) || []) {
+    if (renewal.failures > 0) add('warn', 'renewal', `the renewal of ${renewal.name} has failed ${renewal.failures} times: ${renewal.last_error}`, null);
+  }
+}
+
+function lastOf(events, kinds) {
+  const found = (events || []).filter((event) => kinds.includes(event.kind));
+  return found.length ? found[found.length - 1].time : null;
+}
+
+/** Where most of the running threads are: the largest group by what they wait for, and its most frequent frame. */
+function dominant(now, history, from) {
+  let threads = ((now && now.threads) || []).filter((thread) => thread.frames && thread.frames.length);
+  let source = 'threads';
+  if (threads.length < 3) {
+    // Too few to judge: the samples of slow requests since the incident say more.
+    const slow = ((history && history.slow) || []).filter((request) => !from || request.began >= from - 10);
+    const samples = slow.flatMap((request) => (request.samples || []).flatMap((sample) => Array(Math.min(sample.count, 50)).fill({ ...sample, label: request.label, age: request.seconds })));
+    if (samples.length > threads.length) { threads = samples; source = 'samples'; }
+  }
+  if (!threads.length) return null;
+  const [top] = shares(threads);
+  const inside = threads.filter((thread) => thread.activity === top.text);
+  // Those that wait for the GIL are not its cause: the threads that run are.
+  const runs = top.text === 'GIL' ? threads.filter((thread) => thread.activity === 'running') : [];
+  const [group] = groups(runs.length ? runs : inside);
+  const labels = new Map();
+  for (const thread of threads) labels.set(thread.label, (labels.get(thread.label) || 0) + 1);
+  const [[label]] = [...labels].sort((a, b) => b[1] - a[1]);
+  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group.frame, label, source };
+}
+
+/** All that the top of the page says. */
+function diagnose(state) {
+  const { now, history, data, long } = state;
+  const events = state.events || [];
+  const list = findings(now, data, long, events);
+  const [worst] = list.filter((one) => one.level !== 'note');
+  const from = worst && worst.since;
+  const place = dominant(now, history, from);
+  const slack = data ? 2 * data.step : 10;
+  const change = worst && from != null ? changeBefore(events, from, slack) : null;
+  const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };
+  if (!worst) {
+    const busy = now && now.workers ? [sum(now.workers.map((w) => w.threads_busy)), sum(now.workers.map((w) => w.threads))] : null;
+    const recent = data && summary(data, data.to - Math.max(30, data.step), data.to);
+    if (!recent || !recent.total) result.title = now && now.now - now.started < 120 ? `Started ${duration(now.now - now.started)} ago; no requests yet` : 'No requests';
+    else result.title = `Nothing stands out: ${count(recent.rate)} requests/s, p95 ${duration(recent.p95)}${busy ? `, ${busy[0]} of ${busy[1]} threads busy` : ''}`;
+    return result;
+  }
+  const when = from == null ? '' : ` since ${clock(from, now && now.now)}`;
+  const isInstant = ['died', 'reload'].includes(worst.kind);
+  const after = change && !isInstant ? `, ${Math.abs(from - change.time) < slack ? 'at' : `${duration(from - change.time)} after`} ${eventWords(change)}` : '';
+  result.title = isInstant ? `${capital(worst.text)}${from == null ? '' : ` at ${clock(from, now && now.now)}`}${worst.detail}` : `${capital(worst.text)}${when}${after}${worst.detail}${placeWords(place)}`;
+  return result;
+}
+
+/** What most threads do, if it is one thing. */
+function placeWords(place) {
+  if (!place || place.share < 0.5 || place.total < 2) return '';
+  const verb = { network: 'wait for', GIL: 'wait for the GIL', lock: 'wait for a lock', running: 'run Python code or C extensions', disk: 'wait for a disk', sleep: 'sleep', 'child process': 'wait for a child process' }[place.activity.kind];
+  if (!verb) return '';
+  const what = place.source === 'samples' ? 'samples of slow requests' : 'running requests';
+  return `; ${place.count} of ${place.total} ${what} ${verb}${place.activity.kind === 'network' ? ` ${place.activity.name || 'the network'}` : ''}`;
+}
+
+function capital(text) {
+  if (text.startsWith('p95')) return text;
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Whether it is the application, or what it waits for. */
+function verdict(place) {
+  if (!place) return ['no thread runs a request', ''];
+  const part = `${place.count} of ${place.total} ${place.source === 'samples' ? 'samples of slow requests' : 'running threads'}`;
+  const { kind, name } = place.activity;
+  if (place.share < 0.4) return ['no single thing', `${part}: ${place.activity.short}`];
+  if (kind === 'network') return [name ? `not this server: ${name}` : 'the network', `${part} wait for it`];
+  if (kind === 'running') return ['this application: its code runs', part];
+  if (kind === 'GIL') return ['this application: the GIL', `${part} wait for it`];
+  if (kind === 'lock') return ['this application: a lock', `${part} wait for it`];
+  if (kind === 'disk') return ['a disk of this host', `${part} wait for it`];
+  if (kind === 'sleep') return ['this application: it sleeps', part];
+  if (kind === 'child process') return ['a child process', `${part} wait for it`];
+  return ['the system does not say', part];
+}

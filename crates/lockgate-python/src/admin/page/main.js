@@ -1,0 +1,289 @@
+// Asks the server, and puts the parts together.
+
+const RANGES = [[300, 2, '5 min'], [900, 5, '15 min'], [3600, 20, '1 h'], [10800, 60, '3 h']];
+/** What usual figures and the begin of an incident are found in. */
+const LONG = [3600, 20];
+const state = { now: null, history: null, data: null, long: null, events: null, selection: null, range: 1, isPaused: false, down: null, failure: '', whole: null };
+
+async function ask(target, milliseconds) {
+  const abort = new AbortController(), timer = setTimeout(() => abort.abort(), milliseconds);
+  try {
+    const response = await fetch(target, { signal: abort.signal, cache: 'no-store', credentials: 'omit' });
+    if (response.status === 404) return null;
+    if (!response.ok) throw new Error(`${response.status} ${(await response.text()).trim().slice(0, 200)}`);
+    return await response.json();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Asks again and again: at once when woken, otherwise `pause` after each answer. */
+function poller(run, pause) {
+  let timer = null, isRunning = false, again = false;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (isRunning) { again = true; return; }
+    isRunning = true;
+    const begun = performance.now();
+    try {
+      await run();
+      if (state.down) announce('The server answers again');
+      state.down = null;
+    } catch (error) {
+      state.down = state.down || Date.now() / 1000;
+      state.failure = error.name === 'AbortError' ? 'no answer in time' : error.message;
+    }
+    isRunning = false;
+    scheduleRender();
+    // A large answer is asked for less often.
+    timer = setTimeout(turn, again ? 0 : Math.max(pause(), 8 * (performance.now() - begun)));
+    again = false;
+  };
+  return turn;
+}
+
+const pollNow = poller(async () => {
+  if (state.isPaused || document.hidden) return;
+  const found = await ask('now', 10000);
+  if (found) {
+    if (state.now && state.now.started !== found.started) announce('The server was started again');
+    state.now = found;
+  }
+}, () => (state.down ? 2000 : 1000));
+
+const pollHistory = poller(async () => {
+  if (state.isPaused) return;
+  const [span, step] = RANGES[state.range];
+  const found = await askHistory(span, step, '');
+  if (state.selection) await pollSelection();
+  else state.history = found;
+  state.whole = found;
+  state.isAsked = true;
+  state.data = series(found);
+  if (state.data && state.selection && state.selection.to < state.data.from) state.selection = null;
+  await pollEvents();
+}, () => (document.hidden ? 15000 : Math.max(2000, RANGES[state.range][1] * 500)));
+
+const pollLong = poller(async () => {
+  if (!state.isPaused) state.long = series(await askHistory(...LONG, ''));
+}, () => 20000);
+
+async function askHistory(span, step) {
+  const end = serverTime();
+  return ask(`history?from=${Math.floor((end - span) / step) * step}&step=${step}`, 15000);
+}
+
+/** Paths and slow requests of the selected range. */
+async function pollSelection() {
+  const { selection } = state;
+  if (!selection) return;
+  const found = await ask(`history?from=${selection.from}&to=${selection.to}&step=${RANGES[state.range][1]}`, 15000);
+  if (state.selection === selection) state.history = found;
+}
+
+let lastEvent = 0;
+async function pollEvents() {
+  const found = await ask(`events?after=${lastEvent}`, 10000);
+  if (!found) { if (state.whole && state.whole.events) state.events = state.whole.events; return; }
+  // A server that was started again counts from the beginning.
+  if (found.last < lastEvent) { lastEvent = 0; state.events = null; return; }
+  lastEvent = found.last;
+  state.events = [...(state.events || []), ...found.events].slice(-1000);
+}
+
+const skew = { seconds: 0 };
+/** The server's clock. */
+function serverTime() {
+  return Date.now() / 1000 + skew.seconds;
+}
+
+let isScheduled = false;
+function scheduleRender() {
+  if (isScheduled) return;
+  isScheduled = true;
+  requestAnimationFrame(() => { isScheduled = false; render(); });
+  // A hidden page has no frames, but its title still changes.
+  if (document.hidden) { isScheduled = false; render(); }
+}
+
+/** What /now and /history have in another form than the page uses. */
+function render() {
+  const { now, selection } = state;
+  if (now) skew.seconds = state.seen === now ? skew.seconds : now.now - Date.now() / 1000;
+  state.seen = now;
+  document.body.classList.toggle('first', !state.down && !(now && state.history !== undefined && state.isAsked));
+  const result = state.down && now == null ? null : diagnose(state);
+  document.body.classList.toggle('stale', Boolean(state.down));
+  showLink();
+  showHeadline(result);
+  showFigures(state);
+  showChart(state.data, state.events, selection);
+  showRunning(state);
+  showSlow(state);
+  showActivities(state);
+  showPaths(state);
+  showEvents(state);
+  showWorkers(state);
+  showActions(state);
+  showRest(state);
+  showNumbers(state);
+  drawFlame();
+}
+
+function showHeadline(result) {
+  const { now, down } = state;
+  if (down) {
+    const lost = { level: 'bad', kind: 'off', text: 'no answer from the server' };
+    showState({ level: 'bad', title: `No answer from the admin listener since ${clock(down)} (${state.failure}); trying again${now ? '. What follows is from before' : ''}`, since: down, place: result && result.place, change: null, list: [], worst: lost }, state);
+  } else if (now || state.data) showState(result, state);
+  const level = down ? 'bad' : result ? result.level : 'wait';
+  const title = byId('headline').textContent;
+  const name = { bad: '■ ', warn: '▲ ' }[level] || '';
+  if (document.title !== `${name}${title}`) {
+    document.title = `${name}${title}`.slice(0, 120);
+    drawIcon(level);
+  }
+}
+
+function showLink() {
+  const { now, down, isPaused } = state, link = byId('link');
+  link.dataset.state = down ? 'down' : isPaused ? 'paused' : now ? 'live' : 'wait';
+  const time = now ? `${clock(now.now)} ${zoneName()}` : '';
+  setText(byId('link-text'), down ? `no answer since ${clock(down)}` : isPaused ? `paused at ${time}` : now ? time : 'connecting');
+  if (!now) return;
+  setText(byId('version'), now.version);
+  byId('version').title = `pid ${now.pid}`;
+  setText(byId('uptime'), `up ${duration(now.now - now.started)} · ${now.readiness}${now.maintenance === 'auto' ? '' : ` · maintenance ${now.maintenance}`}`);
+}
+
+let announced = 0;
+function announce(text) {
+  setText(byId('announce'), text);
+  clearTimeout(announced);
+  announced = setTimeout(() => setText(byId('announce'), ''), 8000);
+}
+
+function searchFor(text) {
+  const box = byId('search');
+  box.value = box.value === text ? '' : text;
+  view.search = box.value.trim().toLowerCase();
+  render();
+}
+
+function choose(parent, names, current, change) {
+  parent.replaceChildren(...names.map((name, n) => el('button', { type: 'button', 'aria-pressed': String(n === current), onclick: (event) => {
+    for (const button of parent.children) button.setAttribute('aria-pressed', String(button === event.currentTarget));
+    change(n);
+  } }, name)));
+}
+
+// The theme is the system's unless it was chosen here.
+const THEMES = ['', 'light', 'dark'];
+function showTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  byId('theme').setAttribute('aria-label', `Theme: ${theme || 'as the system'}`);
+  readColours();
+  scheduleRender();
+}
+
+function stored(name, value) {
+  // Storage may be forbidden; then the choice lasts as long as the page.
+  try {
+    if (value === undefined) return localStorage.getItem(`lockgate-${name}`) || '';
+    localStorage.setItem(`lockgate-${name}`, value);
+  } catch { /* as above */ }
+  return '';
+}
+
+const KEYS = [
+  ['/', 'search in all lists'], ['Esc', 'clear the search, the selection'], ['← →', 'move on the time line (when it has the focus)'],
+  ['Shift ← →', 'select a range, which filters the lists below'], ['[ ]', 'event before, event after'], ['t', 'to the time line'], ['1 2 3 4', '5 min, 15 min, 1 h, 3 h'],
+  ['p', 'pause'], ['f', 'profile'], ['u', 'times in UTC'], ['d', 'theme'], ['?', 'this help'],
+];
+const WORDS = [
+  ['p95', '95 of 100 requests took less time than this.'], ['usually', 'The lower third of the last hour, so that an incident does not become usual.'],
+  ['Thread time', 'How long threads were seen in requests of a path: ten requests of 1 s are 10 s.'],
+  ['Own code', 'The most recent frame in a file that belongs neither to Python nor to an installed package.'],
+  ['GIL', 'Python’s lock: one thread of a worker runs Python code at a time.'],
+  ['Slow requests', 'Those that took longer than slow_request (1 s without it); the server keeps their samples.'],
+];
+
+function showHelp() {
+  const dialog = byId('help-dialog');
+  const list = (pairsOf) => el('dl', {}, ...pairsOf.flatMap(([term, text]) => [el('dt', {}, term), el('dd', {}, text)]));
+  dialog.replaceChildren(el('h2', { id: 'help-title' }, 'Keys and words'), list(KEYS), el('h3', {}, 'Words'), list(WORDS),
+    el('p', { class: 'dim' }, 'Workers are asked for stacks twice a second at most, and only while this page is visible. A rectangle on the time line is a number of requests that took that long: the darker (in the dark theme: the brighter), the more.'),
+    el('p', { class: 'actions' }, el('button', { type: 'button', class: 'main', onclick: () => dialog.close() }, 'Close')));
+  dialog.showModal();
+}
+
+function setRange(n) {
+  state.range = n;
+  state.selection = null;
+  [...byId('ranges').children].forEach((button, at) => button.setAttribute('aria-pressed', String(at === n)));
+  pollHistory();
+}
+
+function setPaused(isPaused) {
+  state.isPaused = isPaused;
+  byId('pause').setAttribute('aria-pressed', String(isPaused));
+  setText(byId('pause'), isPaused ? 'Go on' : 'Pause');
+  render();
+  if (!isPaused) { pollNow(); pollHistory(); }
+}
+
+function nextTheme() {
+  const next = THEMES[(THEMES.indexOf(stored('theme') || document.documentElement.dataset.theme || '') + 1) % THEMES.length];
+  stored('theme', next);
+  showTheme(next);
+}
+
+function pageKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  const isTyping = event.target.matches('input, select, textarea');
+  if (event.key === 'Escape' && event.target.id === 'search') { searchFor(byId('search').value); event.target.blur(); return; }
+  if (isTyping) return;
+  const keys = {
+    '/': () => byId('search').focus(), '?': showHelp, p: () => setPaused(!state.isPaused), d: nextTheme, f: startProfile,
+    t: () => byId('chart').focus(), u: () => { clocks.isUtc = !clocks.isUtc; render(); },
+    Escape: () => { searchFor(byId('search').value); state.selection = null; state.history = state.whole; render(); },
+  };
+  RANGES.forEach((_, n) => { keys[String(n + 1)] = () => setRange(n); });
+  if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+}
+
+function start() {
+  choose(byId('ranges'), RANGES.map(([, , name]) => name), state.range, setRange);
+  choose(byId('grouping'), ['By place', 'By request'], 0, (n) => { view.grouping = n ? 'request' : 'place'; render(); });
+  byId('legend').replaceChildren(...[['--class-server', '5xx, p95'], ['--class-client', '4xx'], ['--class-redirect', '3xx'], ['--class-ok', '2xx'], ['--ink', 'p50']].map(([tone, name]) => {
+    const mark = el('i');
+    mark.style.background = `var(${tone})`;
+    return el('li', {}, mark, name);
+  }), el('li', {}, '● ▲ ■ events: information, warning, error'));
+  byId('search').addEventListener('input', (event) => { view.search = event.target.value.trim().toLowerCase(); render(); });
+  byId('pause').addEventListener('click', () => setPaused(!state.isPaused));
+  byId('theme').addEventListener('click', nextTheme);
+  byId('help').addEventListener('click', showHelp);
+  byId('numbers').addEventListener('toggle', () => showNumbers(state));
+  byId('profile-start').addEventListener('click', startProfile);
+  byId('profile-seconds').addEventListener('change', (event) => setText(byId('profile-start'), `Profile for ${event.target.value} s`));
+  byId('profile-weight').addEventListener('change', () => { if (flame.profile) buildFlame(); });
+  document.addEventListener('keydown', pageKey);
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) { pollNow(); pollHistory(); } });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { readColours(); scheduleRender(); });
+  new ResizeObserver(() => drawFlame()).observe(byId('profile'));
+  startChart((range) => {
+    state.selection = range;
+    if (!range) state.history = state.whole;
+    render();
+    if (range) pollHistory();
+  });
+  showTheme(stored('theme'));
+  render();
+  pollNow();
+  pollHistory();
+  pollLong();
+}
+
+start();
