@@ -285,6 +285,9 @@ mod tests {
         let mut table = Vec::new();
         super::super::write_table(&mut table, &shop(), "Profile of worker 0");
         write("table/shop.txt", &table);
+        let mut speedscope = Vec::new();
+        super::super::write_speedscope(&mut speedscope, &shop(), HEADING, "0.0.0");
+        write("speedscope/shop.json", &speedscope);
         write(
             "flame_graph/shop.svg",
             written(&shop(), Measure::Wall).as_bytes(),

@@ -200,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_the_golden_one() {
+        let mut out = Vec::new();
+        let heading = "Profile of 2 workers, 2026-11-29 23:40:12 UTC";
+        write_speedscope(&mut out, &shop(), heading, "0.0.0");
+        let is_same = out == include_bytes!("speedscope/shop.json");
+        assert!(is_same, "see the golden test of the flame graph");
+    }
+
+    #[test]
     fn every_sample_has_a_weight_and_known_frames() {
         for profile in [shop(), Profile::default()] {
             let value = parsed(&profile);
