@@ -34,9 +34,9 @@ class DevToolsError(Exception):
 
 
 class Chromium:
-    """One page of a browser with a profile in `directory`. `end` closes it."""
+    """One page of a browser with a profile in `directory`, and further flags. `end` closes it."""
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, url: str, *flags: str) -> None:
         require_module("websockets")
         from websockets.sync.client import connect
 
@@ -45,7 +45,7 @@ class Chromium:
         self.log = (directory / "chromium.log").open("wb")
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
-            [program, *FLAGS, *root, f"--user-data-dir={profile}", "about:blank"],
+            [program, *FLAGS, *flags, *root, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,

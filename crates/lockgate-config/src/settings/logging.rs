@@ -192,8 +192,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["log-query"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Show query strings in the error log, in `/status` and in `/stacks`. Disable it if they contain \
-              secrets; targets then end at the `?`. The access log depends on `access_logformat` only.",
+        doc: "Show query strings in the error log, and in the admin listener if `admin_show` says so. Disable it if they \
+              contain secrets; targets then end at the `?`. The access log depends on `access_logformat` only.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
