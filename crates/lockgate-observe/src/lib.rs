@@ -43,9 +43,9 @@ pub use metrics::{
 pub use object::Json;
 pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, Maintenance,
-    ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals,
-    WorkerCounters, WorkerSlot, WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss,
+    Maintenance, ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry,
+    Totals, WorkerCounters, WorkerSlot, WorkerView,
 };
 pub use spans::{Resource, SpanRecord, SpanText, write_traces};
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};

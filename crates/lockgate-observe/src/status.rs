@@ -79,7 +79,7 @@ impl Json {
     }
 
     /// The fields of a running request, without brackets.
-    pub(crate) fn request_fields(&mut self, request: &Running, now: u64) {
+    pub fn request_fields(&mut self, request: &Running, now: u64) {
         self.text("method", &request.method);
         self.text("target", &request.target);
         self.truth("target_is_cut", request.is_cut);

@@ -25,3 +25,8 @@ pub use json::write_json;
 pub use layout::Measure;
 pub use speedscope::write_speedscope;
 pub use table::write_table;
+
+/// Whether a file is neither of Python nor of an installed package.
+pub fn is_own_code(file: &str) -> bool {
+    names::origin(file).0 == names::Origin::Own
+}

@@ -1,0 +1,274 @@
+//! The report on a range of time: the time line, the top paths, the slow requests and the events, as one JSON object.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use lockgate_observe::{BOUNDS, BUCKETS, Json, Loss};
+
+use crate::event::Event;
+use crate::frames::{SourceLines, write_samples};
+use crate::paths::PathTally;
+use crate::point::Moment;
+use crate::record::Record;
+use crate::series::{Range, Series, Step};
+use crate::slow::SlowRequest;
+
+/// Top paths of a report.
+const MOST_PATHS: usize = 50;
+/// Slow requests of a report: the slowest.
+const MOST_SLOW: usize = 100;
+/// Events of a report: the last ones.
+const MOST_EVENTS: usize = 500;
+/// Milliseconds before a record of top paths that it is about.
+const PATHS_INTERVAL: u64 = 10_000;
+
+/// What is in the memory of the recorder and not yet in the log.
+#[derive(Debug, Clone, Default)]
+pub struct Unrecorded {
+    /// The slow requests that are running.
+    pub slow: Vec<SlowRequest>,
+    /// The top paths since the last record of them.
+    pub paths: PathTally,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Report {
+    range: Range,
+    now: Moment,
+    series: Series,
+    paths: PathTally,
+    slow: Vec<SlowRequest>,
+    events: Vec<Event>,
+}
+
+impl Report {
+    /// The report on a range of time, from records of the log and the events of the supervisor.
+    pub fn new(
+        records: impl Iterator<Item = Record>,
+        supervisor: Vec<Event>,
+        unrecorded: Unrecorded,
+        range: Range,
+        now: Moment,
+    ) -> Self {
+        let mut series = Series::new(range);
+        let mut paths = PathTally::default();
+        let mut slow = HashMap::new();
+        let mut events = supervisor;
+        for record in records {
+            match record {
+                Record::Point(point) => series.add(&point),
+                Record::Paths(at, tally) => {
+                    if range.has(at.unix.saturating_sub(PATHS_INTERVAL), at.unix) {
+                        paths.merge(&tally);
+                    }
+                }
+                Record::Slow(request) => {
+                    let request = SlowRequest {
+                        // Otherwise the recorder has it.
+                        is_running: false,
+                        ..request
+                    };
+                    slow.insert(request.id, request);
+                }
+                Record::Event(event) => events.push(event),
+            }
+        }
+        if range.has(now.unix.saturating_sub(PATHS_INTERVAL), now.unix) {
+            paths.merge(&unrecorded.paths);
+        }
+        let running = unrecorded.slow.into_iter();
+        slow.extend(running.map(|request| (request.id, request)));
+        let mut slow: Vec<SlowRequest> = (slow.into_values())
+            .filter(|request| range.has(request.began, request.ended()))
+            .collect();
+        slow.sort_by_key(|request| (Reverse(request.nanoseconds), request.id));
+        slow.truncate(MOST_SLOW);
+        events.retain(|event| range.has(event.at.unix, event.at.unix));
+        events.sort_by_key(Event::id);
+        events.drain(..events.len().saturating_sub(MOST_EVENTS));
+        Self {
+            range,
+            now,
+            series,
+            paths,
+            slow,
+            events,
+        }
+    }
+
+    /// Appends the object.
+    pub fn write(&self, out: &mut Vec<u8>, lines: &mut SourceLines<'_>) {
+        let mut json = Json::default();
+        json.open('{');
+        json.float("now", seconds(self.now.unix));
+        json.float("from", seconds(self.range.from));
+        json.float("to", seconds(self.range.to));
+        json.float("step", seconds(self.range.step));
+        write_bounds(&mut json);
+        json.key("points");
+        write_points(&mut json, self.series.steps());
+        self.write_paths(&mut json);
+        json.key("slow");
+        json.open('[');
+        for request in &self.slow {
+            write_slow(&mut json, request, lines);
+        }
+        json.close(']');
+        write_events(&mut json, &self.events);
+        json.close('}');
+        json.finish(out);
+    }
+
+    fn write_paths(&self, json: &mut Json) {
+        let all = self.paths.nanoseconds().max(1);
+        json.key("paths");
+        json.open('[');
+        for (label, seen) in self.paths.sorted().into_iter().take(MOST_PATHS) {
+            json.separate();
+            json.open('{');
+            json.text("label", label.as_bytes());
+            json.seconds("seconds", seen.nanoseconds);
+            json.number("requests_seen", seen.requests);
+            json.seconds("slowest", seen.slowest);
+            json.float("share", seen.nanoseconds as f64 / all as f64);
+            json.close('}');
+        }
+        json.close(']');
+    }
+}
+
+pub(crate) fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+fn write_bounds(json: &mut Json) {
+    let bounds = BOUNDS
+        .iter()
+        .map(|(nanoseconds, _)| *nanoseconds as f64 / 1e9);
+    // The last bucket has none.
+    let bounds = bounds.chain([f64::INFINITY]);
+    json.floats("bounds", bounds);
+}
+
+type Number = fn(&Step) -> u64;
+type Histogram = fn(&Step) -> [u64; BUCKETS];
+
+fn write_points(json: &mut Json, steps: impl Iterator<Item = Step> + Clone) {
+    json.open('{');
+    json.floats("time", steps.clone().map(|step| seconds(step.time)));
+    for (class, name) in ["2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+        json.numbers(
+            name,
+            steps
+                .clone()
+                .map(|step| step.counters.totals.classes[class + 1]),
+        );
+    }
+    json.key("lost");
+    json.open('{');
+    for (index, loss) in Loss::ALL.into_iter().enumerate() {
+        json.numbers(
+            loss.name(),
+            steps.clone().map(|step| step.counters.totals.losses[index]),
+        );
+    }
+    json.close('}');
+    let histograms: [(&str, Histogram); 2] = [
+        ("durations", |step| step.counters.totals.durations),
+        ("waits", |step| step.counters.totals.waits),
+    ];
+    for (name, histogram) in histograms {
+        json.key(name);
+        json.open('[');
+        steps
+            .clone()
+            .for_each(|step| json.number_element(histogram(&step)));
+        json.close(']');
+    }
+    let times: [(&str, Number); 2] = [
+        ("waited_seconds", |step| step.counters.totals.waited),
+        ("request_seconds", |step| step.counters.totals.duration),
+    ];
+    for (name, nanoseconds) in times {
+        json.floats(
+            name,
+            steps.clone().map(|step| nanoseconds(&step) as f64 / 1e9),
+        );
+    }
+    let numbers: [(&str, Number); 14] = [
+        ("taken", |step| step.counters.totals.waits.iter().sum()),
+        ("received", |step| step.counters.totals.received),
+        ("sent", |step| step.counters.totals.sent),
+        ("limited", |step| step.counters.limited),
+        ("cache_hits", |step| step.counters.cache_hits),
+        ("cache_misses", |step| step.counters.cache_misses),
+        ("connections", |step| step.gauges.connections),
+        ("running", |step| step.gauges.running),
+        ("threads", |step| step.gauges.threads),
+        ("waiting", |step| step.gauges.waiting),
+        ("workers", |step| step.gauges.workers),
+        ("held", |step| step.gauges.held),
+        ("websockets", |step| step.gauges.websockets),
+        ("memory", |step| step.gauges.memory),
+    ];
+    for (name, number) in numbers {
+        json.numbers(name, steps.clone().map(|step| number(&step)));
+    }
+    json.floats("cpu", steps.map(|step| step.gauges.cpu as f64 / 1e6));
+    json.close('}');
+}
+
+fn write_slow(json: &mut Json, request: &SlowRequest, lines: &mut SourceLines<'_>) {
+    json.separate();
+    json.open('{');
+    json.number("id", request.id);
+    json.text("label", request.label.as_bytes());
+    json.text("method", &request.method);
+    json.text("target", &request.target);
+    json.number("worker", request.worker as u64);
+    json.number("thread", request.thread);
+    json.float("began", seconds(request.began));
+    json.seconds("seconds", request.nanoseconds);
+    json.truth("is_running", request.is_running);
+    json.text("client", &request.client);
+    json.text("request_id", &request.request_id);
+    write_samples(json, &request.samples, lines);
+    json.close('}');
+}
+
+/// Appends events, without the brackets of the object that they are in.
+fn write_events(json: &mut Json, events: &[Event]) {
+    json.key("events");
+    json.open('[');
+    for event in events {
+        json.separate();
+        json.open('{');
+        json.number("id", event.id());
+        json.float("time", seconds(event.at.unix));
+        json.text("kind", event.kind.name().as_bytes());
+        json.text("level", event.level.name().to_ascii_lowercase().as_bytes());
+        match event.worker {
+            Some(slot) => json.number("worker", slot as u64),
+            None => json.null("worker"),
+        }
+        json.number("generation", event.generation);
+        json.text("text", event.text.as_bytes());
+        json.close('}');
+    }
+    json.close(']');
+}
+
+/// Appends the object of the events after one with this id; 0: all that are left.
+pub fn write_event_list(out: &mut Vec<u8>, mut events: Vec<Event>, after: u64) {
+    events.retain(|event| event.id() > after);
+    events.sort_by_key(Event::id);
+    let last = events.last().map_or(after, Event::id);
+    let mut json = Json::default();
+    json.open('{');
+    json.text("name", b"lockgate");
+    write_events(&mut json, &events);
+    json.number("last", last);
+    json.close('}');
+    json.finish(out);
+}
