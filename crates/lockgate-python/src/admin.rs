@@ -5,7 +5,10 @@
 mod actions;
 mod answer;
 mod body;
+mod events;
+mod history;
 mod limits;
+mod now;
 mod origin;
 mod page;
 mod permission;
@@ -39,6 +42,7 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
+use history::{Recorded, Recording, moment};
 use origin::{Claims, Sender};
 use permission::Permission;
 use profile::Profiling;
@@ -50,7 +54,7 @@ use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str = "try /, /metrics, /healthz, /readyz, /status, /stacks, /profile, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
+const PLACES: &str = "try /, /metrics, /healthz, /readyz, /status, /now, /history, /events, /stacks, /profile, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -112,8 +116,21 @@ pub(crate) fn run(
         scoreboard,
         page_may_act: config.admin.page_may_act,
     };
+    // Otherwise only uWSGI's stats server is asked for.
+    let history_log = history::private_log().filter(|_| config.admin_bind.is_some());
+    let recording = history_log.map(|log| {
+        let recorded = Recorded {
+            scoreboard,
+            rates: shared.rates,
+            responses: shared.responses,
+            events: None,
+        };
+        Arc::new(Recording::new(log, recorded, config.slow_request, moment()))
+    });
     let app = Arc::new(Admin {
         scoreboard,
+        shows_queries: config.admin.shows_queries,
+        recording: recording.clone(),
         store,
         profiling: Profiling {
             board: stacks.clone(),
@@ -135,6 +152,10 @@ pub(crate) fn run(
         limits_redis: config.shared_rate_limits().map(ToString::to_string),
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
+    if let Some(recording) = recording {
+        let end = handle.clone();
+        recording.start(move || end.stop())?;
+    }
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
         handle,
         log: Arc::clone(log),
@@ -191,6 +212,9 @@ fn settings(config: &Config) -> Config {
 
 struct Admin {
     scoreboard: Scoreboard,
+    shows_queries: bool,
+    /// The history, where there is an admin listener.
+    recording: Option<Arc<Recording>>,
     /// The shared caches.
     store: Option<Arc<Store>>,
     stacks: Option<Arc<StackBoard>>,
@@ -246,6 +270,13 @@ impl Admin {
         } else if head.path() == profile::PATH {
             let has_header = |name: &str| head.header(name).is_some();
             (self.profiling).answer(head.query(), has_header, unix_seconds())
+        } else if head.path() == history::PATH {
+            match &self.recording {
+                Some(recording) => recording.answer(head.query()),
+                None => Answer::text(404, "Not Found", PLACES),
+            }
+        } else if head.path() == events::PATH {
+            events::answer(self.recording.as_deref(), head.query())
         } else {
             self.read(head.path())
         }
@@ -286,15 +317,22 @@ impl Admin {
             b"/uwsgi" => Answer::ok(JSON, uwsgi_document(self.scoreboard, self.store.as_deref())),
             // This process never outlives the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
-            b"/readyz" => match self.scoreboard.serving().count() {
-                _ if self.scoreboard.is_draining() => {
-                    Answer::text(503, "Service Unavailable", "draining\n")
-                }
-                0 => Answer::text(503, "Service Unavailable", "no worker is ready\n"),
-                count => Answer::text(200, "OK", &format!("{count} workers serve\n")),
+            b"/readyz" => match readiness(self.scoreboard) {
+                (true, text) => Answer::text(200, "OK", &text),
+                (false, text) => Answer::text(503, "Service Unavailable", &text),
             },
+            now::PATH => self.now(),
             _ => Answer::text(404, "Not Found", PLACES),
         }
+    }
+}
+
+/// Whether workers take requests, and how many.
+fn readiness(scoreboard: Scoreboard) -> (bool, String) {
+    match scoreboard.serving().count() {
+        _ if scoreboard.is_draining() => (false, "draining\n".to_owned()),
+        0 => (false, "no worker is ready\n".to_owned()),
+        count => (true, format!("{count} workers serve\n")),
     }
 }
 

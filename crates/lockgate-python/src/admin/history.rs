@@ -1,0 +1,353 @@
+//! `GET /history`, and the thread that records it: it reads the scoreboard ten times a second, so that workers do
+//! nothing for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lockgate_history::{
+    Counters, Event, EventLog, Gauges, HISTORY_PLAN, History, Moment, Observed, Range, Record,
+    Recorder, Report, Unrecorded, Usage,
+};
+use lockgate_observe::{Scoreboard, WorkerView};
+use lockgate_shm::responses::ResponseStore;
+use lockgate_shm::{Log, Rates};
+use lockgate_supervisor::{process_cpu_time, process_memory};
+use lockgate_worker::monotonic_nanos;
+
+use super::answer::{Answer, JSON};
+
+/// The path of the history.
+pub(super) const PATH: &[u8] = b"/history";
+
+/// Interval of the thread.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How often it reads the counters: every tenth time.
+const COUNTERS_INTERVAL: u64 = 10;
+/// A request is slow after this long, unless `slow_request` says otherwise.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// Without parameters: the last hour, in steps of ten seconds.
+const DEFAULT_RANGE: u64 = 3_600_000;
+const DEFAULT_STEP: u64 = 10_000;
+/// The longest step: an hour.
+const MOST_STEP: f64 = 3600.0;
+
+/// See the module.
+pub(super) struct Recording {
+    recorded: Recorded,
+    state: Mutex<State>,
+}
+
+/// What is recorded.
+pub(super) struct Recorded {
+    pub(super) scoreboard: Scoreboard,
+    pub(super) rates: Option<Rates>,
+    pub(super) responses: Option<ResponseStore>,
+    /// The events of the supervisor.
+    pub(super) events: Option<EventLog>,
+}
+
+struct State {
+    history: History,
+    recorder: Recorder,
+    /// What each worker uses, by its process id.
+    usage: HashMap<u64, Usage>,
+    /// The CPU time of each worker when it was last read, and when that was.
+    cpu_times: HashMap<u64, Duration>,
+    read_at: u64,
+}
+
+/// A log in the memory of this process.
+pub(super) fn private_log() -> Option<Log> {
+    let words = (0..HISTORY_PLAN.words())
+        .map(|_| AtomicU64::new(0))
+        .collect();
+    let lock_words = (0..HISTORY_PLAN.lock_words())
+        .map(|_| AtomicU32::new(0))
+        .collect();
+    Log::new(
+        Vec::leak(lock_words),
+        Vec::leak(words),
+        HISTORY_PLAN,
+        (0, 0),
+    )
+}
+
+/// The time by both clocks.
+pub(super) fn moment() -> Moment {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Moment {
+        monotonic: monotonic_nanos(),
+        unix: unix.map_or(0, |unix| {
+            u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
+        }),
+    }
+}
+
+impl Recording {
+    /// Reads what an earlier admin process has left in the log. `slow_request` is the setting.
+    pub(super) fn new(
+        log: Log,
+        recorded: Recorded,
+        slow_request: Option<Duration>,
+        now: Moment,
+    ) -> Self {
+        let slow_after = slow_request.unwrap_or(SLOW_AFTER).as_nanos();
+        let slow_after = u64::try_from(slow_after).unwrap_or(u64::MAX);
+        Self {
+            recorded,
+            state: Mutex::new(State {
+                history: History::open(log),
+                recorder: Recorder::new(slow_after, now),
+                usage: HashMap::new(),
+                cpu_times: HashMap::new(),
+                read_at: now.monotonic,
+            }),
+        }
+    }
+
+    /// Starts the thread. If it panics, it calls `on_panic` and ends.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        on_panic: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let recording = Arc::clone(self);
+        let record = move || {
+            let mut next = Instant::now();
+            for round in 0_u64.. {
+                recording.record(round.is_multiple_of(COUNTERS_INTERVAL));
+                let now = Instant::now();
+                next = (next + INTERVAL).max(now);
+                thread::sleep(next - now);
+            }
+        };
+        let guarded = move || {
+            if catch_unwind(AssertUnwindSafe(record)).is_err() {
+                on_panic();
+            }
+        };
+        let builder = thread::Builder::new().name("history".to_owned());
+        builder.spawn(guarded).map(drop)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // After a panic of the thread the process ends.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, reads_counters: bool) {
+        let now = moment();
+        let mut state = self.state();
+        let mut records = state.recorder.scan(self.recorded.scoreboard.running(), now);
+        if reads_counters {
+            let observed = self.observe(&mut state, now);
+            records.extend(state.recorder.observe(observed, now));
+        }
+        for record in &records {
+            state.append(record);
+        }
+    }
+
+    fn observe(&self, state: &mut State, now: Moment) -> Observed {
+        let workers: Vec<WorkerView> = self.recorded.scoreboard.workers().collect();
+        let cpu = state.read_usage(&workers, now);
+        let totals = self.recorded.rates.map(|rates| rates.totals());
+        let limits: Vec<(String, u64)> = (totals.into_iter().flatten())
+            .map(|limit| (limit.name.replace('\n', " "), limit.refused))
+            .collect();
+        let cache = self.recorded.responses.map(|responses| responses.counts());
+        let cache = cache.unwrap_or_default();
+        let reload = self.recorded.scoreboard.reload();
+        Observed {
+            counters: Counters {
+                totals: self.recorded.scoreboard.totals(),
+                limited: limits.iter().map(|(_, refused)| refused).sum(),
+                cache_hits: cache.hits,
+                cache_misses: cache.misses,
+            },
+            gauges: Gauges {
+                memory: state.usage.values().map(|usage| usage.memory).sum(),
+                cpu: (cpu * 1e6) as u64,
+                ..Gauges::of(&workers)
+            },
+            limits,
+            purged: cache.purged,
+            generation: reload.ended.saturating_sub(reload.failures),
+        }
+    }
+
+    /// What each worker uses, by its process id.
+    pub(super) fn usage(&self) -> HashMap<u64, Usage> {
+        self.state().usage.clone()
+    }
+
+    /// All events that are left.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let records = self.state().history.records(0);
+        let own = records.filter_map(|record| match record {
+            Record::Event(event) => Some(event),
+            _ => None,
+        });
+        let supervisor = self.recorded.events.iter().flat_map(EventLog::read);
+        supervisor.chain(own).collect()
+    }
+
+    /// The answer to a request with this query.
+    pub(super) fn answer(&self, query: &[u8]) -> Answer {
+        let now = moment();
+        let range = match read_range(query, now.unix) {
+            Ok(range) => range,
+            Err(refused) => return Answer::text(400, "Bad Request", &format!("{refused}\n")),
+        };
+        let (records, unrecorded) = {
+            let state = self.state();
+            let unrecorded = Unrecorded {
+                slow: state.recorder.slow_requests(),
+                paths: state.recorder.paths().clone(),
+            };
+            // A step begins with the point before it.
+            (
+                state.history.records(range.from.saturating_sub(2000)),
+                unrecorded,
+            )
+        };
+        let supervisor = self
+            .recorded
+            .events
+            .iter()
+            .flat_map(EventLog::read)
+            .collect();
+        let report = Report::new(records, supervisor, unrecorded, range, now);
+        let mut body = Vec::new();
+        report.write(&mut body, &mut |_, _| None);
+        Answer::ok(JSON, body)
+    }
+}
+
+impl State {
+    fn append(&mut self, record: &Record) {
+        // The lock is this process's own but for the moment in which two admin processes live, and records are smaller
+        // than the largest one: this does not fail.
+        let appended = self.history.append(record);
+        debug_assert!(appended.is_ok(), "{appended:?}");
+    }
+
+    /// Reads what the workers use; returns the parts of a CPU that all of them have used.
+    fn read_usage(&mut self, workers: &[WorkerView], now: Moment) -> f64 {
+        let passed = now.monotonic.saturating_sub(self.read_at).max(1) as f64 / 1e9;
+        let cpu_times: HashMap<u64, Duration> = workers
+            .iter()
+            .filter_map(|worker| Some((worker.pid, process_cpu_time(worker.pid)?)))
+            .collect();
+        self.usage = (cpu_times.iter())
+            .map(|(pid, time)| {
+                let before = self.cpu_times.get(pid).copied().unwrap_or(*time);
+                let usage = Usage {
+                    memory: process_memory(*pid).resident,
+                    cpu: time.saturating_sub(before).as_secs_f64() / passed,
+                };
+                (*pid, usage)
+            })
+            .collect();
+        self.cpu_times = cpu_times;
+        self.read_at = now.monotonic;
+        self.usage.values().map(|usage| usage.cpu).sum()
+    }
+}
+
+/// Why a query is refused.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    part: String,
+    must_be: &'static str,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.must_be)
+    }
+}
+
+/// The range of time of `from=UNIX&to=UNIX&step=SECONDS`; `now` is in milliseconds.
+fn read_range(query: &[u8], now: u64) -> Result<Range, Refused> {
+    let query = String::from_utf8_lossy(query);
+    let (mut from, mut to, mut step) = (now.saturating_sub(DEFAULT_RANGE), now, DEFAULT_STEP);
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let refused = |must_be| Refused {
+            part: part.to_owned(),
+            must_be,
+        };
+        let number = value.parse::<f64>().ok();
+        let time = "must be a number of seconds since 1970";
+        let (place, found, must_be) = match name {
+            "from" => (&mut from, number.filter(|from| *from >= 0.0), time),
+            "to" => (&mut to, number.filter(|to| *to >= 0.0), time),
+            "step" => (
+                &mut step,
+                number.filter(|step| (1.0..=MOST_STEP).contains(step)),
+                "step must be a number of seconds from 1 to 3600",
+            ),
+            _ => return Err(refused("there are from, to and step")),
+        };
+        let seconds = found.ok_or_else(|| refused(must_be))?;
+        // A number that is too large becomes the largest one.
+        *place = (seconds * 1000.0) as u64;
+    }
+    // Nothing is known of the future, and nothing is older than a day.
+    let to = to.min(now);
+    Ok(Range::new(
+        from.max(to.saturating_sub(24 * DEFAULT_RANGE)),
+        to,
+        step,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000_000;
+
+    #[test]
+    fn a_query_is_a_range_of_time_or_refused_with_the_reason() {
+        let range = |from, to, step| Ok(Range::new(NOW - from, NOW - to, step));
+        let refused = |part: &str, must_be| {
+            Err(Refused {
+                part: part.to_owned(),
+                must_be,
+            })
+        };
+        let time = "must be a number of seconds since 1970";
+        let step = "step must be a number of seconds from 1 to 3600";
+        for (query, expected) in [
+            ("", range(3_600_000, 0, 10_000)),
+            ("from=1789999990.5&step=1", range(9500, 0, 1000)),
+            (
+                "from=1789999000&to=1789999900&",
+                range(1_000_000, 100_000, 10_000),
+            ),
+            ("from=0&step=60", range(24 * 3_600_000, 0, 60_000)),
+            ("to=1e300", range(3_600_000, 0, 10_000)),
+            ("from=inf", Ok(Range::new(u64::MAX, NOW, 10_000))),
+            ("from=-1", refused("from=-1", time)),
+            ("to=yesterday", refused("to=yesterday", time)),
+            ("from=NaN", refused("from=NaN", time)),
+            ("step", refused("step", step)),
+            ("step=0", refused("step=0", step)),
+            ("step=86400", refused("step=86400", step)),
+            ("until=1", refused("until=1", "there are from, to and step")),
+        ] {
+            assert_eq!(read_range(query.as_bytes(), NOW), expected, "{query}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `GET /now`: what the server is doing, for the page of the admin listener.
+
+use std::collections::HashMap;
+
+use lockgate_history::{Now, Usage};
+
+use super::answer::{Answer, JSON, VERSION};
+use super::history::moment;
+use super::{Admin, cache_counts, readiness};
+
+/// The path of this moment.
+pub(super) const PATH: &[u8] = b"/now";
+
+impl Admin {
+    pub(super) fn now(&self) -> Answer {
+        let at = moment();
+        let usage: HashMap<u64, Usage> = (self.recording.as_ref())
+            .map(|recording| recording.usage())
+            .unwrap_or_default();
+        let (_, readiness) = readiness(self.scoreboard);
+        let now = Now {
+            version: VERSION,
+            at,
+            scoreboard: self.scoreboard,
+            shows_queries: self.shows_queries,
+            page_may_act: self.actions.page_may_act,
+            readiness: &readiness,
+            usage: &usage,
+            threads: &HashMap::new(),
+            limits: &self.limits(at.monotonic),
+            certificates: &self.certificates(),
+            cache: self.responses.as_ref().map(cache_counts),
+        };
+        let mut body = Vec::new();
+        now.write(&mut body, &mut |_, _| None);
+        Answer::ok(JSON, body)
+    }
+}
