@@ -20,7 +20,7 @@ mod escape;
 #[cfg(test)]
 mod samples;
 
-pub use flame_graph::{FLAME_GRAPH_SCRIPT, FLAME_GRAPH_STYLE, write_flame_graph};
+pub use flame_graph::write_flame_graph;
 pub use json::write_json;
 pub use layout::Measure;
 pub use speedscope::write_speedscope;

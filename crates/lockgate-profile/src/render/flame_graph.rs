@@ -14,10 +14,8 @@ use super::table::{percent, reservations, shares, time, title};
 use super::tree::{Subject, Tree, wait_kind};
 use crate::Profile;
 
-/// The text of the script in the file, for the hash in a content security policy.
-pub const FLAME_GRAPH_SCRIPT: &str = include_str!("flame_graph/script.js");
-/// The text of the style in the file.
-pub const FLAME_GRAPH_STYLE: &str = include_str!("flame_graph/style.css");
+const SCRIPT: &str = include_str!("flame_graph/script.js");
+const STYLE: &str = include_str!("flame_graph/style.css");
 
 /// The height of a frame with its border, in pixels, as in the script.
 const ROW: usize = 19;
@@ -52,7 +50,7 @@ pub fn write_flame_graph(out: &mut Vec<u8>, profile: &Profile, heading: &str, fi
     let height = head.height + shown.map_or(1, |(_, rows)| rows) * ROW + 12;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lockgate-flame-graph\" data-measure=\"{}\" width=\"100%\" \
-         height=\"{height}\">\n<style><![CDATA[{FLAME_GRAPH_STYLE}]]></style>\n{}",
+         height=\"{height}\">\n<style><![CDATA[{STYLE}]]></style>\n{}",
         name(first),
         head.text
     );
@@ -69,10 +67,7 @@ pub fn write_flame_graph(out: &mut Vec<u8>, profile: &Profile, heading: &str, fi
             graph.text
         );
     }
-    let _ = writeln!(
-        text,
-        "<script><![CDATA[{FLAME_GRAPH_SCRIPT}]]></script>\n</svg>"
-    );
+    let _ = writeln!(text, "<script><![CDATA[{SCRIPT}]]></script>\n</svg>");
     out.extend_from_slice(text.as_bytes());
 }
 

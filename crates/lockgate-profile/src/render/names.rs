@@ -57,7 +57,12 @@ fn is_version(text: &str) -> bool {
 /// Whether the frame is of the thread's start, and the same in every stack: `threading`'s, or the server's.
 pub(super) fn is_bootstrap(frame: &Frame) -> bool {
     match origin(&frame.file) {
-        (Origin::Python, path) => path == "threading.py",
+        (Origin::Python, path) => {
+            // Before Python 3.11 names are not qualified.
+            let name = frame.function.strip_prefix("Thread.");
+            let name = name.unwrap_or(&frame.function);
+            path == "threading.py" && matches!(name, "_bootstrap" | "_bootstrap_inner" | "run")
+        }
         (Origin::Package, path) => path.starts_with("lockgate/"),
         (Origin::Own, _) => false,
     }
@@ -205,6 +210,27 @@ mod tests {
             let names = Names::new(&profile);
             let found: Vec<_> = files.iter().map(|file| names.path(file)).collect();
             assert_eq!(found, shown);
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_thread_is_known_in_each_python() {
+        let threading = "/usr/lib/python3.12/threading.py";
+        for (function, file, expected) in [
+            ("_bootstrap", threading, true),
+            ("Thread._bootstrap_inner", threading, true),
+            ("Thread.run", threading, true),
+            ("Timer.run", threading, false),
+            ("Event.wait", threading, false),
+            ("main", "/venv/site-packages/lockgate/__main__.py", true),
+            ("run", "/srv/shop/threading.py", false),
+        ] {
+            let frame = Frame {
+                function: function.to_owned(),
+                file: file.to_owned(),
+                line: 1,
+            };
+            assert_eq!(is_bootstrap(&frame), expected, "{function} {file}");
         }
     }
 

@@ -39,7 +39,9 @@ pub(super) fn stack(stacks: &mut Stacks, functions: &str) -> StackId {
     let mut line = 0;
     for function in functions.split(' ').filter(|function| !function.is_empty()) {
         let (file, function) = match (function.rsplit_once('.'), function.contains('/')) {
-            _ if function == "thread" => ("/usr/lib/python3.12/threading.py".to_owned(), function),
+            _ if function == "thread" => {
+                ("/usr/lib/python3.12/threading.py".to_owned(), "Thread.run")
+            }
             (Some((file, function)), true) => (format!("/venv/site-packages/{file}.py"), function),
             (Some((file, function)), false) => (format!("/usr/lib/python3.12/{file}.py"), function),
             (None, _) => {

@@ -110,8 +110,8 @@ pub(super) fn shown_frames(profile: &Profile, stack: StackId) -> Vec<&Frame> {
     let mut frames: Vec<_> = profile.stacks.frames(stack).collect();
     frames.reverse();
     let start = frames.iter().position(|frame| !is_bootstrap(frame));
-    // A thread that is nowhere else is shown where it is.
-    frames.drain(..start.unwrap_or(0));
+    // A thread that is nowhere else runs code of the server.
+    frames.drain(..start.unwrap_or(frames.len()));
     frames
 }
 

@@ -1,0 +1,58 @@
+"""A program whose time is in known places: a hot line, C code with and without the GIL, a lock."""
+
+import re
+import threading
+import time
+import zlib
+
+LOCK = threading.Lock()
+#: A pattern that backtracks for long; `re` holds the GIL meanwhile.
+PATTERN = re.compile(r"(?:a|aa)+$")
+SUBJECT = "a" * 24 + "b"
+DATA = bytes(range(256)) * 4000
+
+
+def compute(until):
+    total = 0
+    while time.monotonic() < until:
+        total += sum(i * i for i in range(2000))  # the hot line
+    return total
+
+
+def match(until):
+    while time.monotonic() < until:
+        PATTERN.match(SUBJECT)  # holds the GIL
+
+
+def compress(until):
+    while time.monotonic() < until:
+        zlib.compress(DATA, 9)  # releases the GIL
+
+
+def hold(until):
+    with LOCK:
+        time.sleep(max(0, until - time.monotonic()))  # has the lock
+
+
+def wait_for_lock(until):
+    if LOCK.acquire(timeout=max(0, until - time.monotonic())):  # waits for the lock
+        LOCK.release()
+
+
+VIEWS = {
+    "/compute": compute,
+    "/match": match,
+    "/compress": compress,
+    "/hold": hold,
+    "/lock": wait_for_lock,
+}
+
+
+def app(environ, start_response):
+    name, _, rest = environ["PATH_INFO"].lstrip("/").partition("/")
+    del rest
+    view = VIEWS["/" + name]
+    seconds = float(environ["QUERY_STRING"] or 1)
+    view(time.monotonic() + seconds)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done\n"]
