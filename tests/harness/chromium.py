@@ -125,6 +125,10 @@ class Chromium:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self._call("Emulation.setEmulatedMedia", features=[feature])
 
+    def bypass_policies(self, is_bypassed: bool) -> None:
+        """Whether documents that are opened from now on have no content security policy."""
+        self._call("Page.setBypassCSP", enabled=is_bypassed)
+
     def evaluate(self, expression: str) -> Any:
         """The value of an expression of the page; that of a promise when it is kept."""
         result = self._call(

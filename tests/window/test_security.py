@@ -8,6 +8,7 @@ from harness.admin import Admin
 from harness.chromium import Chromium
 
 from window.attackers import FORM, FRAME, WAYS, HostileSite, Tunnel, attack
+from window.hostile_texts import HostileAdmin
 
 ACTION = "Lockgate-Action: test"
 READ = [
@@ -239,3 +240,78 @@ def test_a_name_that_is_rebound_to_this_machine_gets_nothing_in_chromium(browser
         browser.open(f"http://rebound.example:{tunnel.port}{target}")
         text = browser.evaluate("document.body.innerText")
         assert text.startswith("the Host header must be an IP address or localhost")
+
+
+@pytest.mark.parametrize("scenario", ["database", "failing_reload"])
+@pytest.mark.parametrize("has_policy", [True, False], ids=["with its policy", "without a policy"])
+def test_no_text_of_a_client_or_an_application_is_markup_in_the_page(browser, scenario, has_policy):
+    admin = HostileAdmin(scenario)
+    try:
+        # What the policy stops must not be needed to stop anything.
+        browser.bypass_policies(not has_policy)
+        browser.open(admin.url)
+        eventually(lambda: "onerror=pwned" in shown(browser), within=20, what="the texts")
+        browser.evaluate("document.getElementById('profile-start').click()")
+        eventually(
+            lambda: any(target.startswith("/profile") for _, target in admin.requests),
+            within=20,
+            what="the profile",
+        )
+        # All that opens is opened, and all that listens to the pointer and the focus gets it.
+        browser.evaluate(
+            "for (const node of document.querySelectorAll('details')) node.open = true;"
+            "for (const node of document.querySelectorAll('*'))"
+            "  for (const kind of ['mouseover', 'mousemove', 'focus', 'pointermove'])"
+            "    node.dispatchEvent(new Event(kind, {bubbles: true}))"
+        )
+        eventually(lambda: "__proto__" in shown(browser), within=20, what="texts to the end")
+        assert browser.evaluate("typeof pwned") == "undefined"
+        assert browser.evaluate("typeof ({}).polluted") == "undefined"
+        for selector in ("img", "iframe", "object", "embed", "base", "[onload]", "[onerror]"):
+            assert browser.evaluate(f"document.querySelectorAll('{selector}').length") == 0
+        assert browser.evaluate("document.scripts.length") == 1
+        links = browser.evaluate("[...document.links].map(link => link.protocol)")
+        assert set(links) <= {"http:", "blob:", "data:"}
+    finally:
+        browser.bypass_policies(False)
+        admin.close()
+
+
+def shown(browser):
+    return str(browser.evaluate("document.body?.textContent"))
+
+
+@pytest.mark.parametrize("may_act", [True, False])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "a tunnel"])
+def test_the_listeners_own_page_reads_and_acts_as_the_setting_says(
+    browser, start, tmp_path, name, may_act
+):
+    flags = ["--admin-actions"] if may_act else []
+    if name == "a tunnel":
+        tunnel = Tunnel(Admin(start, tmp_path, "hello:app", *flags, workers=1).path)
+        here = f"http://localhost:{tunnel.port}/"
+    else:
+        here = f"http://{name}:{Listener(start, *flags).port}/"
+    browser.open(here)
+    asks = "'{}', {{method: '{}', headers: {{'Lockgate-Action': '1'}}}}"
+
+    def status(target, method):
+        asked = asks.format(target, method)
+        return browser.evaluate(f"fetch({asked}).then(answer => answer.status)")
+
+    assert status("status", "GET") == 200
+    assert status("stacks", "GET") == 200
+    assert status("actions/reopen", "POST") == (202 if may_act else 403)
+    assert status("publish/", "POST") in (403, 404)
+    # Scripts other than its own do not run, and nothing is loaded from elsewhere.
+    browser.evaluate(
+        "document.body.append(Object.assign(document.createElement('div'), {id: 'given'}));"
+        "try { given.innerHTML = '<img src=x onerror=pwned=1>' } catch { window.held = 1 }"
+    )
+    assert browser.evaluate("[window.held, typeof pwned]") == [1, "undefined"]
+    for call in (
+        "fetch('http://evil.example/')",
+        "navigator.serviceWorker.register('status')",
+        "import('data:text/javascript,1')",
+    ):
+        assert browser.evaluate(f"{call}.then(() => 'done', () => 'refused')") == "refused", call
