@@ -40,6 +40,12 @@ def sleep10(environ, start_response):
     return hello(environ, start_response)
 
 
+def asleep(environ, start_response):
+    """Sleeps for the seconds of the query."""
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    return hello(environ, start_response)
+
+
 def mixed(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.050)

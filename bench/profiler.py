@@ -237,6 +237,9 @@ class SpyProfile:
         for row in self.file.read_text().splitlines():
             stack, _, count = row.rpartition(" ")
             place = stack.rpartition(";")[2]
+            # What starts a thread, and the server itself; Lockgate's profiles leave it out.
+            if re.search(r"\((threading|__main__)\.py:", place):
+                continue
             found = re.fullmatch(r"(.*) \((?:.*/)?([^/]*:\d+)\)", place)
             counts[f"{found[1]} ({found[2]})" if found else place] += int(count)
         self.file.unlink()
