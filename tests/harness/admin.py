@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import urlencode
 
 from harness.process import run
 from harness.wire import Wire, request
@@ -43,6 +44,16 @@ class Admin:
         response = self.ask("/stacks")
         assert response.status == 200, response
         return json.loads(response.body)["workers"]
+
+    def profile(self, **query):
+        """The text of a profile."""
+        target = f"/profile?{urlencode(query)}"
+        with Wire(str(self.path), timeout=query["seconds"] + 20) as wire:
+            wire.send(request("GET", target, "Connection: close", "Lockgate-Action: test"))
+            response = wire.response()
+            wire.expect_close()
+        assert response.status == 200, response
+        return response.body.decode()
 
 
 LABEL = r'[a-z_]+="[^"\\\n]*"'

@@ -35,7 +35,7 @@ def running(admin, *paths, seconds):
     try:
         eventually(
             lambda: (
-                sum(len(worker["requests"]) for worker in admin.status()["workers"]) == len(paths)
+                sum(len(worker["running"]) for worker in admin.status()["workers"]) == len(paths)
             ),
             what="all requests run",
         )
