@@ -27,6 +27,18 @@ FLAGS = (
     "--ignore-certificate-errors",
     "--remote-debugging-port=0",
 )
+# Windows' codes of keys without a letter, which Blink needs to act on them.
+KEY_CODES = {
+    "Enter": 13,
+    "Escape": 27,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Tab": 9,
+}
 
 
 class DevToolsError(Exception):
@@ -128,6 +140,39 @@ class Chromium:
     def bypass_policies(self, is_bypassed: bool) -> None:
         """Whether documents that are opened from now on have no content security policy."""
         self._call("Page.setBypassCSP", enabled=is_bypassed)
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Presses a key, named as in KeyboardEvent.key, in the element that has the focus."""
+        code = KEY_CODES.get(key, ord(key.upper()) if len(key) == 1 else 0)
+        event = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **event, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Drags the mouse over an element, between two parts of its width."""
+        box = self.evaluate(
+            f"var dragged = document.querySelector({json.dumps(selector)});"
+            "dragged.scrollIntoView({block: 'center'});"
+            "dragged.getBoundingClientRect().toJSON()"
+        )
+        y = box["y"] + box["height"] / 2
+        points = [box["x"] + box["width"] * part for part in (begin, (begin + end) / 2, end)]
+        button = {"y": y, "button": "left", "clickCount": 1}
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=points[0], y=y)
+        self._call("Input.dispatchMouseEvent", type="mousePressed", x=points[0], **button)
+        for x in points[1:]:
+            self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, buttons=1, **button)
+        self._call("Input.dispatchMouseEvent", type="mouseReleased", x=points[2], **button)
+
+    def click(self, selector: str) -> None:
+        """Clicks into the middle of an element, as a user does."""
+        self.drag(selector, 0.5, 0.5)
+
+    def at_each_document(self, script: str) -> None:
+        """Runs a script before any other in each document from now on."""
+        self._call("Page.enable")
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression of the page; that of a promise when it is kept."""

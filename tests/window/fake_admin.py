@@ -20,9 +20,11 @@ class FakeAdmin:
 
     def __init__(self, scenario, port=0):
         self.shift = 0.0
+        self.is_closed = False
         self.requests = []
-        self.show(scenario)
+        #: Paths that are answered with 404.
         self.without = set()
+        self.show(scenario)
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
@@ -30,13 +32,17 @@ class FakeAdmin:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def show(self, scenario):
-        """Another scenario from now on. Its incident has just passed its first minutes."""
-        self.scene = SITUATIONS[scenario].scene(self.clock())
+        """Another scenario from now on, or the situation of that name."""
+        self.scene = (SITUATIONS[scenario] if isinstance(scenario, str) else scenario).scene(
+            self.clock()
+        )
 
     def clock(self):
         return time.time() + self.shift
 
     def close(self):
+        """Ends connections, too: a request of one gets no answer any more."""
+        self.is_closed = True
         self.server.shutdown()
         self.server.server_close()
 
@@ -74,6 +80,9 @@ class FakeAdmin:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
+                if admin.is_closed:
+                    self.close_connection = True
+                    return
                 admin.requests.append((self.command, self.path))
                 status, kind, body = admin.answer(self.command, self.path, self.headers)
                 data = body.encode()
@@ -81,7 +90,7 @@ class FakeAdmin:
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.send_header("Cache-Control", "no-store")
-                if self.path == "/":
+                if kind.startswith("text/html"):
                     self.send_header("Content-Security-Policy", assembled()[1])
                 self.end_headers()
                 self.wfile.write(data)

@@ -61,7 +61,8 @@ function findings(now, data, long, events) {
       add('warn', 'full', `all ${count(recent.threads)} threads are busy`, start((row) => row.threads && row.running / row.threads > 0.95));
     }
   }
-  const threads = (now && now.threads) || [];
+  // A WebSocket may be as old as it likes.
+  const threads = ((now && now.threads) || []).filter((thread) => !thread.websocket);
   const oldest = threads.length ? Math.max(...threads.map((thread) => thread.age)) : 0;
   if (oldest > 30) {
     const one = threads.find((thread) => thread.age === oldest);
@@ -117,7 +118,7 @@ function lastOf(events, kinds) {
 
 /** Where most of the running threads are: the largest group by what they wait for, and its most frequent frame. */
 function dominant(now, history, from) {
-  let threads = ((now && now.threads) || []).filter((thread) => thread.frames && thread.frames.length);
+  let threads = ((now && now.threads) || []).filter((thread) => thread.activity && !thread.websocket);
   let source = 'threads';
   if (threads.length < 3) {
     // Too few to judge: the samples of slow requests since the incident say more.

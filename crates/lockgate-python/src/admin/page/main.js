@@ -17,13 +17,14 @@ async function ask(target, milliseconds) {
   }
 }
 
-/** Asks again and again: at once when woken, otherwise `pause` after each answer. */
+/** Asks again and again, `pause` after each answer, unless the page is paused; at once, and in any case, when called. */
 function poller(run, pause) {
   let timer = null, isRunning = false, again = false;
   const turn = async () => {
     clearTimeout(timer);
     if (isRunning) { again = true; return; }
     isRunning = true;
+    again = false;
     const begun = performance.now();
     try {
       await run();
@@ -36,25 +37,25 @@ function poller(run, pause) {
     isRunning = false;
     scheduleRender();
     // A large answer is asked for less often.
-    timer = setTimeout(turn, again ? 0 : Math.max(pause(), 8 * (performance.now() - begun)));
-    again = false;
+    timer = setTimeout(again ? turn : next, again ? 0 : Math.max(pause(), 8 * (performance.now() - begun)));
   };
+  const next = () => { if (state.isPaused) timer = setTimeout(next, 1000); else turn(); };
   return turn;
 }
 
 const pollNow = poller(async () => {
-  if (state.isPaused || document.hidden) return;
+  if (document.hidden) return;
   const found = await ask('now', 10000);
+  state.isNowAsked = true;
   if (found) {
-    if (state.now && state.now.started !== found.started) announce('The server was started again');
+    if (state.now && Math.abs(state.now.started - found.started) > 5) announce('The server was started again');
     state.now = found;
   }
 }, () => (state.down ? 2000 : 1000));
 
 const pollHistory = poller(async () => {
-  if (state.isPaused) return;
   const [span, step] = RANGES[state.range];
-  const found = await askHistory(span, step, '');
+  const found = await askHistory(span, step);
   if (state.selection) await pollSelection();
   else state.history = found;
   state.whole = found;
@@ -65,7 +66,7 @@ const pollHistory = poller(async () => {
 }, () => (document.hidden ? 15000 : Math.max(2000, RANGES[state.range][1] * 500)));
 
 const pollLong = poller(async () => {
-  if (!state.isPaused) state.long = series(await askHistory(...LONG, ''));
+  state.long = series(await askHistory(...LONG));
 }, () => 20000);
 
 async function askHistory(span, step) {
@@ -106,12 +107,11 @@ function scheduleRender() {
   if (document.hidden) { isScheduled = false; render(); }
 }
 
-/** What /now and /history have in another form than the page uses. */
 function render() {
   const { now, selection } = state;
   if (now) skew.seconds = state.seen === now ? skew.seconds : now.now - Date.now() / 1000;
   state.seen = now;
-  document.body.classList.toggle('first', !state.down && !(now && state.history !== undefined && state.isAsked));
+  document.body.classList.toggle('first', !state.down && !(state.isAsked && state.isNowAsked));
   const result = state.down && now == null ? null : diagnose(state);
   document.body.classList.toggle('stale', Boolean(state.down));
   showLink();

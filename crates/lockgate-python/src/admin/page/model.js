@@ -113,7 +113,8 @@ const ACTIVITIES = {
 
 /** The kind of an activity, its peer, what a sentence says of it, and its colour. */
 function activity(text) {
-  const whole = String(text || 'waiting');
+  if (!text) return { kind: 'unknown', peer: '', words: 'not sampled', short: 'not sampled', tone: '--unknown' };
+  const whole = String(text);
   const [kind, peer] = whole.startsWith('network ') ? ['network', whole.slice(8)] : [whole, ''];
   const [words, tone] = ACTIVITIES[kind] || [whole, '--unknown'];
   if (!peer) return { kind, peer, words, tone, short: kind === 'running' ? 'runs' : words };
@@ -166,8 +167,8 @@ function groups(threads) {
 function shares(threads, slow) {
   const found = new Map();
   const add = (text, weight) => found.set(text, (found.get(text) || 0) + weight);
-  for (const thread of threads || []) add(thread.activity || 'waiting', 1);
-  for (const request of slow || []) for (const sample of request.samples || []) add(sample.activity || 'waiting', sample.count);
+  for (const thread of threads || []) if (thread.activity) add(thread.activity, 1);
+  for (const request of slow || []) for (const sample of request.samples || []) if (sample.activity) add(sample.activity, sample.count);
   const total = sum([...found.values()]);
   return [...found].map(([text, weight]) => ({ text, weight, share: weight / total })).sort((a, b) => b.weight - a.weight);
 }

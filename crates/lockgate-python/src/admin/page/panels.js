@@ -224,7 +224,7 @@ function updateSlow(node, one, state) {
   setText(spans[1], clock(one.began, state.now && state.now.now));
   setText(spans[2], one.label);
   spans[2].title = `${one.method} ${one.target}`;
-  activityText(spans[3], top ? top.activity : 'waiting');
+  activityText(spans[3], top && top.activity);
   frameText(spans[4], top && ownFrame(top.frames));
   fill(node.lastChild, node.open ? JSON.stringify([one.seconds, one.is_running, total]) : '', () => (node.open ? [
     requestPairs(one),
@@ -242,7 +242,8 @@ function rangeWords(state) {
 function showActivities(state) {
   const { now, history, selection } = state;
   const slow = selection ? ((history && history.slow) || []).filter((one) => one.began < selection.to && one.began + one.seconds > selection.from) : [];
-  const found = selection ? shares([], slow) : shares((now && now.threads) || [], []);
+  const running = ((now && now.threads) || []).filter((thread) => !thread.websocket);
+  const found = selection ? shares([], slow) : shares(running, []);
   setText(byId('activity-note'), selection ? 'samples of slow requests in the selected range' : found.length ? `of ${plural(sum(found.map((one) => one.weight)), 'running request')}` : '');
   const shown = found.slice(0, 7);
   const words = shown.map((one) => `${percent(one.share)} ${activity(one.text).words}`).join(', ');
@@ -258,12 +259,12 @@ function showActivities(state) {
     setText(tds[0].firstChild, found.kind === 'running' ? found.words : found.short);
     setText(tds[1], one.weight);
     setText(tds[2], percent(one.share));
-  }, selection ? 'No slow request was sampled in the selected range.' : 'No thread runs a request.');
+  }, selection ? 'No slow request was sampled in the selected range.' : running.length ? 'Stacks are not known.' : 'No thread runs a request.');
 }
 
 /** A table whose rows stay. `make` gives what the cells have, `update` gets the cells. */
 function table(node, heads, items, keyOf, make, update, nothing) {
-  if (node.tBodies.length === 0) node.append(el('thead', {}, el('tr', {}, ...heads.map(([name, classes]) => el('th', { scope: 'col', class: classes }, name)))), el('tbody'));
+  if (node.tBodies.length === 0) node.append(el('thead', {}, el('tr', {}, ...heads.map(([name, classes]) => (name ? el('th', { scope: 'col', class: classes }, name) : el('td', { class: classes }))))), el('tbody'));
   const body = node.tBodies[0];
   node.tHead.hidden = !items.length;
   if (!items.length) {

@@ -1,0 +1,101 @@
+"""What the page says is wrong, as a table: the page's own code in Node.js, without a browser."""
+
+import json
+import subprocess
+
+import pytest
+from harness.requirements import require_program
+
+from window.page_source import script
+from window.situations import SITUATIONS
+
+PROGRAM = """
+const cases = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+clocks.isUtc = true;
+const found = cases.map(({now, history, long, events}) => {
+  const result = diagnose({now, history, data: series(history), long: series(long), events});
+  return {...result, verdict: verdict(result.place), since: result.since};
+});
+console.log(JSON.stringify(found));
+"""
+AT = 1_800_000_000.0
+CLOCK = "07:56:2"
+
+
+def diagnosed(scene, at, **changes):
+    program = require_program("node", package="nodejs")
+    case = {
+        "now": scene.now(at),
+        "history": scene.history(at, at - 900, at, 5),
+        "long": scene.history(at, at - 3600, at, 20),
+        "events": scene.events(0, end=at),
+    }
+    source = script("format.js", "model.js", "diagnose.js") + PROGRAM
+    ran = subprocess.run(
+        [program, "-e", source],
+        input=json.dumps([{**case, **changes}]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    [found] = json.loads(ran.stdout)
+    return {**found, "title": found["title"].replace("\xa0", " ").replace("\u202f", " ")}
+
+
+@pytest.mark.parametrize(
+    ("situation", "level", "title", "verdict"),
+    [
+        ("quiet", "fine", "Nothing stands out: 1", None),
+        ("one_worker", "fine", "Nothing stands out: ", None),
+        ("many", "fine", "Nothing stands out: ", None),
+        ("nothing", "fine", "Started 3.0 s ago; no requests yet", "no thread runs a request"),
+        ("overload", "bad", f"Overload since {CLOCK}", "this application: the GIL"),
+        ("failing_reload", "bad", f"Reload 4 failed at {CLOCK}", None),
+        ("dead_worker", "bad", f"Worker 2 died at {CLOCK}", None),
+        ("database", "bad", "p95 4.", "not this server: 10.0.0.5:5432 (PostgreSQL)"),
+        ("hostile", "bad", f"Reload 3 failed at {CLOCK}", None),
+    ],
+)
+def test_the_headline_says_what_is_wrong(situation, level, title, verdict):
+    found = diagnosed(SITUATIONS[situation].scene(AT), AT)
+    assert (found["level"], found["title"][: len(title)]) == (level, title)
+    if verdict:
+        assert found["verdict"][0] == verdict
+
+
+def test_a_slow_database_is_named_with_the_reload_before_it():
+    scene = SITUATIONS["database"].scene(AT)
+    found = diagnosed(scene, AT)
+    assert " after reload 4; 14 of 15 running requests wait for 10.0.0.5:5432" in found["title"]
+    assert found["place"]["frame"]["function"] == "list_orders"
+    assert found["place"]["label"] == "GET /orders/*"
+    assert abs(found["since"] - scene.began) <= 20
+    assert found["change"]["kind"] == "reload_done"
+
+
+def test_nothing_is_wrong_before_an_incident_and_the_begin_does_not_move():
+    scene = SITUATIONS["database"].scene(AT)
+    before = diagnosed(scene, scene.began - 30)
+    assert before["level"] == "fine" and "worst" not in before
+    begins = [diagnosed(scene, scene.began + seconds)["since"] for seconds in (60, 400, 1500)]
+    assert max(begins) - min(begins) <= 20, begins
+
+
+def test_a_change_long_before_is_no_cause():
+    scene = SITUATIONS["database"].scene(AT)
+    events = [{**event, "time": event["time"] - 600} for event in scene.events(0)]
+    assert diagnosed(scene, AT, events=events)["change"] is None
+
+
+@pytest.mark.parametrize("absent", ["now", "history", "long", "events"])
+def test_an_answer_that_is_missing_is_no_error(absent):
+    for situation in ("database", "failing_reload"):
+        assert diagnosed(SITUATIONS[situation].scene(AT), AT, **{absent: None})["title"]
+
+
+def test_a_few_requests_are_judged_by_samples_of_slow_ones():
+    scene = SITUATIONS["database"].scene(AT)
+    found = diagnosed(scene, AT, now={**scene.now(AT), "threads": []})
+    assert found["place"]["source"] == "samples"
+    assert found["verdict"][0].startswith("not this server: 10.0.0.5:5432")
