@@ -78,6 +78,14 @@ impl BindAddress {
 }
 
 impl BindAddress {
+    /// The port of a TCP address.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } => Some(*port),
+            _ => None,
+        }
+    }
+
     /// Whether only this machine can reach it, judging by the address alone.
     pub fn is_private(&self) -> bool {
         match self {

@@ -17,7 +17,7 @@ pub use sample::{Sample, ThreadSample};
 pub mod render;
 
 mod stacks;
-pub use stacks::{Frame, StackId, Stacks};
+pub use stacks::{Frame, FrameId, StackId, Stacks};
 
 mod wire;
 pub use wire::{DecodeError, MOST_FRAMES};

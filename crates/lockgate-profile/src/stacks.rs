@@ -27,6 +27,10 @@ impl StackId {
     }
 }
 
+/// A frame in a [`Stacks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameId(u32);
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Stacks {
@@ -40,15 +44,25 @@ pub struct Stacks {
 impl Stacks {
     /// The stack of `caller` with one more frame, the most recent one.
     pub fn push(&mut self, caller: StackId, frame: &Frame) -> StackId {
-        let number = self.frame_numbers.get(frame).copied();
-        let number = number.unwrap_or_else(|| {
-            let number = self.frames.len() as u32;
-            self.frames.push(frame.clone());
-            self.frame_numbers.insert(frame.clone(), number);
-            number
-        });
-        *self.numbers.entry((caller, number)).or_insert_with(|| {
-            self.nodes.push((caller, number));
+        let frame = self.intern(frame);
+        self.push_interned(caller, frame)
+    }
+
+    /// The number of a frame: pushing it by number is much quicker.
+    pub fn intern(&mut self, frame: &Frame) -> FrameId {
+        if let Some(number) = self.frame_numbers.get(frame) {
+            return FrameId(*number);
+        }
+        let number = self.frames.len() as u32;
+        self.frames.push(frame.clone());
+        self.frame_numbers.insert(frame.clone(), number);
+        FrameId(number)
+    }
+
+    /// As [`Stacks::push`].
+    pub fn push_interned(&mut self, caller: StackId, frame: FrameId) -> StackId {
+        *self.numbers.entry((caller, frame.0)).or_insert_with(|| {
+            self.nodes.push((caller, frame.0));
             StackId(self.nodes.len() as u32)
         })
     }

@@ -2,6 +2,8 @@
 //! block, each with its proof.
 #![allow(unsafe_code)]
 
+pub(crate) mod own_memory;
+
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;

@@ -15,6 +15,7 @@ mod hook_process;
 mod hooks;
 mod host;
 mod loading;
+mod profiling;
 mod progress;
 mod purging;
 mod push;

@@ -128,6 +128,12 @@ impl Scoreboard {
         Some(call)
     }
 
+    /// The entries of the threads of the worker of this slot.
+    pub fn entries(self, slot: usize) -> impl Iterator<Item = ThreadEntry> {
+        let counters = self.counters(slot);
+        counters.into_iter().flat_map(|counters| counters.entries())
+    }
+
     /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Scoreboard::clear`].
     pub fn in_flight(self, slot: usize, pid: u32) -> Vec<Call> {
         let counters = self

@@ -24,6 +24,7 @@ use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
 use crate::loading::{self, Loaded};
 use crate::process::{children, privileges, signals};
+use crate::profiling::Requests;
 use crate::wsgi::{RequestHooks, Settings, WsgiApp};
 use crate::{interpreter, purging, push};
 
@@ -280,6 +281,10 @@ impl PythonHooks {
             config.switch_interval = interval;
         }
         let listeners = std::mem::take(&mut context.listeners);
+        let ports = listeners
+            .iter()
+            .filter_map(|(at, _)| at.address.port())
+            .collect();
         let is_secure = |(at, _): &(Endpoint, OwnedFd)| at.scheme == Scheme::Https;
         let acceptor = match context.certificates {
             Some(board) if listeners.iter().any(is_secure) => {
@@ -301,7 +306,7 @@ impl PythonHooks {
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
-        self.start_thread_dumps(py, context, &handle);
+        self.start_thread_dumps(py, context, ports, &handle);
         Ok(Some(handle))
     }
 
@@ -356,13 +361,26 @@ impl PythonHooks {
     }
 
     /// Starts to answer requests for thread dumps. After the import: the application may claim the signal first.
-    fn start_thread_dumps(&self, py: Python<'_>, context: &mut WorkerContext, handle: &Handle) {
+    fn start_thread_dumps(
+        &self,
+        py: Python<'_>,
+        context: &mut WorkerContext,
+        ports: Vec<u16>,
+        handle: &Handle,
+    ) {
         let Some(board) = context.stacks.take() else {
             return;
         };
+        let requests = Requests {
+            scoreboard: self.scoreboard,
+            slot: context.slot,
+            ports,
+            slow: self.config.slow_request,
+        };
         let places = board.places(context.slot).map_err(PyErr::from);
-        let started =
-            places.and_then(|places| thread_dump::answer_requests(py, places, &self.log, handle));
+        let started = places.and_then(|places| {
+            thread_dump::answer_requests(py, places, &requests, &self.log, handle)
+        });
         if let Err(error) = started {
             let message = format!(
                 "thread dumps of this worker are unavailable: {}",

@@ -24,6 +24,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use signal_hook::low_level::raise;
 
 use crate::interpreter::{self, exceptions};
+use crate::profiling::{self, Checked, Profiler, Requests};
 
 /// The minimum time to wait for the GIL.
 const GIL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +48,7 @@ const FROM_LAST: i32 = 3;
 pub(crate) fn answer_requests(
     py: Python<'_>,
     places: StackPlaces,
+    requests: &Requests,
     log: &Arc<ErrorLog>,
     worker: &Handle,
 ) -> PyResult<()> {
@@ -60,12 +62,19 @@ pub(crate) fn answer_requests(
         switch_interval: interpreter::switch_interval(py)?,
         pending: None,
     };
+    let checked = profiling::check(py);
+    let new_profiler = |checked: &Checked| Profiler::new(*checked, requests.clone());
+    let mut samples = checked.as_ref().map(new_profiler).map_err(String::clone);
+    let mut profiler = checked.as_ref().map(new_profiler).map_err(String::clone);
     let dump_log = Arc::clone(log);
     let body = move || {
         loop {
             let answer = match place.wait() {
                 Ok(StackRequest::Dump) => dumper.dump(),
-                Ok(_) => Err(UNSUPPORTED.to_owned()),
+                Ok(_) => samples
+                    .as_mut()
+                    .map_err(|why| why.clone())
+                    .and_then(Profiler::sample),
                 Err(error) => {
                     let message =
                         format!("thread dumps of this worker are no longer available: {error}");
@@ -79,18 +88,24 @@ pub(crate) fn answer_requests(
     let log = Arc::clone(log);
     let body = move || {
         loop {
-            if let Err(error) = profiles.wait() {
-                let message = format!("profiles of this worker are no longer available: {error}");
-                return log.write(Level::Warning, &message);
-            }
-            profiles.answer(&Err(UNSUPPORTED.to_owned()));
+            let (duration, rate) = match profiles.wait() {
+                Ok(StackRequest::Profile { duration, rate }) => (duration, rate),
+                Ok(_) => continue,
+                Err(error) => {
+                    let message =
+                        format!("profiles of this worker are no longer available: {error}");
+                    return log.write(Level::Warning, &message);
+                }
+            };
+            let is_superseded = || profiles.is_superseded();
+            let profiler = profiler.as_mut().map_err(|why| why.clone());
+            let answer =
+                profiler.and_then(|profiler| profiler.profile(duration, rate, is_superseded));
+            profiles.answer(&answer);
         }
     };
     Ok(worker.spawn_helper("lockgate-profile", body)?)
 }
-
-/// The answer to a request for samples.
-const UNSUPPORTED: &str = "samples are not supported with this Python";
 
 /// The file that a dump is written to; appends, because readers share its offset.
 fn collecting_file(place: &StackPlace) -> PyResult<File> {

@@ -1,0 +1,183 @@
+//! The profile that rounds of samples become: labels of requests, and the samples of slow requests.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use lockgate_observe::{Running, request_label};
+use lockgate_profile::{
+    Activity, MOST_LABELS, MOST_REQUESTS, OTHER_REQUESTS, Profile, RequestSamples, Row, StackId,
+    Weight,
+};
+
+use super::sampler::{Observation, Round};
+
+/// Most different samples of a slow request; further ones are left out.
+const MOST_SAMPLES: usize = 400;
+/// Most rows: an encoded profile of that many stays within an answer.
+const MOST_ROWS: usize = 100_000;
+/// Most bytes of the path of a slow request.
+const MOST_PATH: usize = 200;
+
+/// See the module.
+pub(super) struct Recorder {
+    profile: Profile,
+    /// How long a request runs until it is slow.
+    slow: Duration,
+    labels: HashSet<String>,
+    /// The requests that threads run, by TID.
+    current: HashMap<u64, Current>,
+}
+
+/// A request while it runs.
+struct Current {
+    began: u64,
+    label: String,
+    samples: RequestSamples,
+}
+
+impl Recorder {
+    pub(super) fn new(slow: Duration) -> Self {
+        Self {
+            profile: Profile::default(),
+            slow,
+            labels: HashSet::new(),
+            current: HashMap::new(),
+        }
+    }
+
+    /// The profile, for a round that adds stacks to it.
+    pub(super) fn profile(&mut self) -> &mut Profile {
+        &mut self.profile
+    }
+
+    /// Adds a round that was made at `now`, in nanoseconds of the monotonic clock. `request` says what a thread runs.
+    pub(super) fn add(&mut self, round: Round, now: u64, request: impl Fn(u64) -> Option<Running>) {
+        self.profile.rounds += 1;
+        self.profile.failed += round.failed;
+        for observation in round.threads {
+            self.add_thread(observation, now, &request);
+        }
+    }
+
+    fn add_thread(
+        &mut self,
+        observation: Observation,
+        now: u64,
+        request: impl Fn(u64) -> Option<Running>,
+    ) {
+        let Observation {
+            tid,
+            began,
+            stack,
+            activity,
+            cpu,
+        } = observation;
+        let weight = Weight { samples: 1, cpu };
+        let is_known = (self.current.get(&tid)).is_some_and(|current| current.began == began);
+        if !is_known {
+            self.finish(tid);
+            let running = (began != 0)
+                .then(|| request(tid))
+                .flatten()
+                .filter(|running| running.began == began);
+            if let Some(running) = running {
+                let current = self.begin(&running);
+                self.current.insert(tid, current);
+            }
+        }
+        let label = match self.current.get_mut(&tid) {
+            Some(current) => {
+                current.samples.duration = Duration::from_nanos(now.saturating_sub(began));
+                add_sample(&mut current.samples.samples, stack, &activity, weight);
+                current.label.clone()
+            }
+            None => String::new(),
+        };
+        let row = Row {
+            label,
+            stack,
+            activity,
+        };
+        let has_place = self.profile.rows.len() < MOST_ROWS || self.profile.rows.contains_key(&row);
+        match has_place {
+            true => self.profile.record(row, weight),
+            false => self.profile.failed += 1,
+        }
+    }
+
+    fn begin(&mut self, running: &Running) -> Current {
+        let label = request_label(&running.method, &running.target, running.is_cut);
+        let has_place = self.labels.len() < MOST_LABELS || self.labels.contains(&label);
+        let label = match has_place {
+            true => {
+                self.labels.insert(label.clone());
+                label
+            }
+            false => OTHER_REQUESTS.to_owned(),
+        };
+        Current {
+            began: running.began,
+            label,
+            samples: RequestSamples {
+                label: own_label(running),
+                request_id: String::from_utf8_lossy(&running.request_id).into_owned(),
+                duration: Duration::ZERO,
+                samples: Vec::new(),
+            },
+        }
+    }
+
+    /// Keeps the samples of a request that has ended, if it is among the slowest.
+    fn finish(&mut self, tid: u64) {
+        let Some(current) = self.current.remove(&tid) else {
+            return;
+        };
+        if current.samples.duration < self.slow {
+            return;
+        }
+        let requests = &mut self.profile.requests;
+        requests.push(current.samples);
+        requests.sort_by_key(|request| std::cmp::Reverse(request.duration));
+        requests.truncate(MOST_REQUESTS);
+    }
+
+    /// The profile at its end.
+    pub(super) fn into_profile(mut self) -> Profile {
+        let tids: Vec<u64> = self.current.keys().copied().collect();
+        for tid in tids {
+            self.finish(tid);
+        }
+        self.profile
+    }
+}
+
+/// The method and the path, as they are: without the query, which may have secrets.
+fn own_label(running: &Running) -> String {
+    let path = running.target.split(|byte| matches!(byte, b'?' | b'#'));
+    let path = path.into_iter().next().unwrap_or_default();
+    let path = &path[..path.len().min(MOST_PATH)];
+    let text = |bytes: &[u8]| -> String {
+        let visible = |byte: &u8| match byte {
+            b'!'..=b'~' => char::from(*byte),
+            _ => '?',
+        };
+        bytes.iter().map(visible).collect()
+    };
+    format!("{} {}", text(&running.method), text(path))
+}
+
+fn add_sample(
+    samples: &mut Vec<(StackId, Activity, Weight)>,
+    stack: StackId,
+    activity: &Activity,
+    weight: Weight,
+) {
+    // Mostly it is the last one again.
+    let is_same =
+        |(other, doing, _): &(StackId, Activity, Weight)| *other == stack && doing == activity;
+    match samples.iter().rposition(is_same) {
+        Some(index) => samples[index].2.add(weight),
+        None if samples.len() < MOST_SAMPLES => samples.push((stack, activity.clone(), weight)),
+        None => {}
+    }
+}

@@ -1,0 +1,254 @@
+//! Samples: where each thread is, what it does there, and for which request.
+//!
+//! A thread that has used no CPU time since its last sample has not moved: its stack is not read again. So threads that
+//! wait cost a system call each.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lockgate_observe::ThreadEntry;
+use lockgate_profile::{Activity, Frame, FrameId, MOST_FRAMES, StackId, Stacks};
+
+use super::code_cache::CodeCache;
+use super::frames::{FrameReader, RawStack, Unreadable};
+use super::layout::Layout;
+use super::memory::{Memory, Threads};
+use super::threads::{ThreadList, ThreadState};
+
+/// How often a stack is read until it is one, and until its request is the same before and after.
+const ATTEMPTS: u32 = 3;
+/// Most stacks that share their callers: an encoded profile of that many stays within an answer.
+const MOST_STACKS: usize = 60_000;
+/// Most bytes of all names and paths.
+const MOST_TEXT: usize = 2 << 20;
+/// What stands for the callers of a stack that is too deep.
+const CUT: &str = "…";
+
+/// What does not change while a process lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) layout: Layout,
+    /// The address of `_PyRuntime`.
+    pub(super) runtime: u64,
+    /// The address of the class of code objects.
+    pub(super) code_class: u64,
+    /// Where the control block of a thread has its TID.
+    pub(super) tid_offset: u64,
+}
+
+/// A thread in a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Observation {
+    pub(super) tid: u64,
+    /// When its request was complete; 0: it runs none.
+    pub(super) began: u64,
+    pub(super) stack: StackId,
+    pub(super) activity: Activity,
+    /// The CPU time that it has used since the sample before.
+    pub(super) cpu: Duration,
+}
+
+/// A round: a sample of each thread that has a frame or a request.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) threads: Vec<Observation>,
+    /// Threads whose stack could not be read, or found no place.
+    pub(super) failed: u64,
+}
+
+/// What a thread was doing in the round before.
+struct Seen {
+    state: ThreadState,
+    cpu: Duration,
+    began: u64,
+    stack: StackId,
+    activity: Activity,
+    round: u64,
+}
+
+/// See the module.
+pub(super) struct Sampler<M, T> {
+    memory: M,
+    threads: T,
+    layout: Layout,
+    list: ThreadList,
+    reader: FrameReader,
+    raw: RawStack,
+    codes: CodeCache,
+    seen: HashMap<u64, Seen>,
+    frames: HashMap<(u32, u32), FrameId>,
+    text: usize,
+    round: u64,
+}
+
+impl<M: Memory, T: Threads> Sampler<M, T> {
+    pub(super) fn new(memory: M, threads: T, target: Target) -> Self {
+        let Target { layout, .. } = target;
+        Self {
+            memory,
+            threads,
+            layout,
+            list: ThreadList::new(layout, target.runtime, target.tid_offset),
+            reader: FrameReader::default(),
+            raw: RawStack::default(),
+            codes: CodeCache::new(layout, target.code_class),
+            seen: HashMap::new(),
+            frames: HashMap::new(),
+            text: 0,
+            round: 0,
+        }
+    }
+
+    /// Must be called before the first round with other `stacks`.
+    pub(super) fn begin(&mut self) {
+        self.seen.clear();
+        self.frames.clear();
+        self.text = 0;
+    }
+
+    /// Frees the memory.
+    pub(super) fn end(&mut self) {
+        self.begin();
+        self.codes.clear();
+    }
+
+    /// Samples all threads. `entries` are those of the scoreboard; a thread that has used more CPU time than `busy`
+    /// runs.
+    pub(super) fn round(
+        &mut self,
+        stacks: &mut Stacks,
+        entries: &HashMap<u64, ThreadEntry>,
+        busy: Duration,
+    ) -> Round {
+        self.round += 1;
+        let mut round = Round::default();
+        let Some(states) = self.list.read(&self.memory) else {
+            round.failed = 1;
+            return round;
+        };
+        for state in states.to_vec() {
+            let entry = entries.get(&state.tid).copied();
+            match self.thread(stacks, state, entry, busy) {
+                Ok(observation) => round.threads.extend(observation),
+                Err(_) => round.failed += 1,
+            }
+        }
+        let now = self.round;
+        self.seen.retain(|_, seen| seen.round == now);
+        round
+    }
+
+    fn thread(
+        &mut self,
+        stacks: &mut Stacks,
+        state: ThreadState,
+        entry: Option<ThreadEntry>,
+        busy: Duration,
+    ) -> Result<Option<Observation>, Unreadable> {
+        let tid = state.tid;
+        // A thread that has ended is no failure.
+        let Some(cpu) = self.threads.cpu_time(tid) else {
+            return Ok(None);
+        };
+        let began = || entry.and_then(ThreadEntry::current).unwrap_or_default();
+        let mut before = began();
+        let last = self.seen.get_mut(&tid).filter(|seen| seen.state == state);
+        let used = match &last {
+            Some(seen) => cpu.saturating_sub(seen.cpu),
+            None => Duration::ZERO,
+        };
+        if let Some(seen) = last.filter(|seen| seen.cpu == cpu && seen.began == before.1) {
+            seen.round = self.round;
+            return Ok(observation(tid, seen, used));
+        }
+        let mut attempt = 1;
+        let (stack, began) = loop {
+            let stack = self.stack(stacks, state);
+            let after = began();
+            let is_same = before == after && stack.is_ok();
+            if is_same || attempt == ATTEMPTS {
+                let request = if before == after { before.1 } else { 0 };
+                break (stack?, request);
+            }
+            before = after;
+            attempt += 1;
+        };
+        let activity = if stack == StackId::EMPTY && began == 0 {
+            Activity::Waiting
+        } else if used > busy {
+            Activity::Running
+        } else {
+            self.threads.activity(tid)
+        };
+        let seen = Seen {
+            state,
+            cpu,
+            began,
+            stack,
+            activity,
+            round: self.round,
+        };
+        let observed = observation(tid, &seen, used);
+        self.seen.insert(tid, seen);
+        Ok(observed)
+    }
+
+    /// The stack of a thread now.
+    fn stack(&mut self, stacks: &mut Stacks, state: ThreadState) -> Result<StackId, Unreadable> {
+        let mut bytes = vec![0; self.layout.thread.size];
+        let state = match self.memory.read(state.address, &mut bytes) {
+            true => self.layout.state(state.address, &bytes),
+            false => return Err(Unreadable::Memory),
+        };
+        self.reader
+            .read(&self.memory, &self.layout, &state, &mut self.raw)?;
+        self.codes.learn(&self.memory, &self.raw.frames)?;
+        if stacks.len() + self.raw.frames.len() >= MOST_STACKS || self.text >= MOST_TEXT {
+            return Err(Unreadable::NoPlace);
+        }
+        let mut stack = StackId::EMPTY;
+        let mut shown = self.raw.frames.len();
+        if self.raw.is_cut {
+            shown = shown.min(MOST_FRAMES - 1);
+            let frame = Frame {
+                function: CUT.to_owned(),
+                file: String::new(),
+                line: 0,
+            };
+            stack = stacks.push(stack, &frame);
+        }
+        for raw in self.raw.frames.iter().take(shown).rev() {
+            let (code, unit) = self.codes.of(raw).ok_or(Unreadable::NotCode)?;
+            let key = (code.number, u32::try_from(unit).unwrap_or(u32::MAX));
+            let frame = match self.frames.get(&key) {
+                Some(frame) => *frame,
+                None => {
+                    let frame = Frame {
+                        function: code.function.clone(),
+                        file: code.file.clone(),
+                        line: self.codes.line(code, unit),
+                    };
+                    // Shared names are counted each time: more than what is encoded.
+                    self.text += 16 + frame.function.len();
+                    let frame = stacks.intern(&frame);
+                    self.frames.insert(key, frame);
+                    frame
+                }
+            };
+            stack = stacks.push_interned(stack, frame);
+        }
+        Ok(stack)
+    }
+}
+
+/// What is reported of a thread: nothing of one that is parked outside of Python.
+fn observation(tid: u64, seen: &Seen, cpu: Duration) -> Option<Observation> {
+    let is_shown = seen.stack != StackId::EMPTY || seen.began != 0;
+    is_shown.then(|| Observation {
+        tid,
+        began: seen.began,
+        stack: seen.stack,
+        activity: seen.activity.clone(),
+        cpu,
+    })
+}

@@ -1,0 +1,293 @@
+//! What a thread waits for, as the kernel sees it: the system call that it is in, and that call's arguments.
+//!
+//! This holds for every library, also for one in C: a database driver waits in a call on its socket.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::Range;
+
+use lockgate_profile::Activity;
+
+use super::descriptors::{Descriptor, Descriptors};
+use super::memory::{Memory, int_at, word_at};
+
+/// Most descriptors of a poll(2) or select(2) that are looked at.
+const MOST_POLLED: u64 = 64;
+/// Most peers that are told apart; further ones count as unknown.
+const MOST_PEERS: usize = 200;
+
+/// See the module.
+pub(super) struct Waits<M, D> {
+    memory: M,
+    descriptors: D,
+    /// Where the GIL is: inside of `_PyRuntime`.
+    gil: Range<u64>,
+    peers: HashSet<String>,
+}
+
+/// A system call that a thread is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SystemCall {
+    number: i64,
+    arguments: [u64; 6],
+}
+
+/// What `/proc/self/task/TID/syscall` says (proc(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Call(SystemCall),
+    /// It waits outside of a call: for a page of memory.
+    NoCall,
+    Unknown,
+}
+
+/// What a call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Futex(u64),
+    Descriptor(u64),
+    /// Of poll(2): the address and the number of its descriptors.
+    Poll(u64, u64),
+    /// Of select(2): how many, and the addresses of the sets for reading and writing.
+    Select(u64, u64, u64),
+    Sleep,
+    Child,
+    Disk,
+    Other,
+}
+
+impl<M: Memory, D: Descriptors> Waits<M, D> {
+    pub(super) fn new(memory: M, descriptors: D, gil: Range<u64>) -> Self {
+        Self {
+            memory,
+            descriptors,
+            gil,
+            peers: HashSet::new(),
+        }
+    }
+
+    /// What a thread of this process does.
+    pub(super) fn of(&mut self, tid: u64) -> Activity {
+        match fs::read_to_string(format!("/proc/self/task/{tid}/syscall")) {
+            Ok(text) => match state(&text) {
+                State::Running => Activity::Running,
+                State::Call(call) => self.in_call(call, tid),
+                State::NoCall | State::Unknown => by_letter(tid),
+            },
+            // The kernel keeps it from a process that has changed its user.
+            Err(_) => by_channel(tid),
+        }
+    }
+
+    fn in_call(&mut self, call: SystemCall, tid: u64) -> Activity {
+        match wait(call) {
+            Wait::Futex(address) if self.gil.contains(&address) => Activity::Gil,
+            Wait::Futex(_) => Activity::Lock,
+            Wait::Sleep => Activity::Sleep,
+            Wait::Child => Activity::Child,
+            Wait::Disk => Activity::Disk,
+            Wait::Other => by_letter(tid),
+            Wait::Descriptor(number) => match self.descriptor(number) {
+                Descriptor::File => Activity::Disk,
+                found => self.among([found]).unwrap_or(Activity::Waiting),
+            },
+            Wait::Poll(address, count) => {
+                let polled = self.polled(address, count);
+                let found: Vec<Descriptor> =
+                    (polled.into_iter().map(|number| self.descriptor(number))).collect();
+                self.among(found).unwrap_or(match count {
+                    0 => Activity::Sleep,
+                    _ => Activity::Waiting,
+                })
+            }
+            Wait::Select(count, read, written) => {
+                let selected = self.selected(count, [read, written]);
+                let is_sleep = selected.is_empty();
+                let found: Vec<Descriptor> =
+                    (selected.into_iter().map(|number| self.descriptor(number))).collect();
+                self.among(found).unwrap_or(match is_sleep {
+                    true => Activity::Sleep,
+                    false => Activity::Waiting,
+                })
+            }
+        }
+    }
+
+    fn descriptor(&self, number: u64) -> Descriptor {
+        i32::try_from(number).map_or(Descriptor::Other, |number| self.descriptors.kind(number))
+    }
+
+    /// The network, if one of the descriptors is a socket: its peer, if it has one.
+    fn among(&mut self, found: impl IntoIterator<Item = Descriptor>) -> Option<Activity> {
+        let mut is_network = false;
+        for descriptor in found {
+            if let Descriptor::Socket(peer) = descriptor {
+                is_network = true;
+                if !peer.is_empty() && (self.peers.contains(&peer) || self.peers.len() < MOST_PEERS)
+                {
+                    self.peers.insert(peer.clone());
+                    return Some(Activity::Network(peer));
+                }
+            }
+        }
+        is_network.then(|| Activity::Network(String::new()))
+    }
+
+    /// The descriptors of a `struct pollfd` array.
+    fn polled(&self, address: u64, count: u64) -> Vec<u64> {
+        // At most 512 bytes.
+        let mut bytes = vec![0; (count.min(MOST_POLLED) * 8) as usize];
+        match self.memory.read(address, &mut bytes) {
+            true => (bytes.chunks_exact(8))
+                .filter_map(|entry| u64::try_from(int_at(entry, 0)).ok())
+                .collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// The descriptors of `fd_set`s.
+    fn selected(&self, count: u64, sets: [u64; 2]) -> Vec<u64> {
+        let count = count.min(1024);
+        let mut found = Vec::new();
+        for address in sets.into_iter().filter(|address| *address != 0) {
+            let mut bytes = vec![0; (count.div_ceil(64) * 8) as usize];
+            if !self.memory.read(address, &mut bytes) {
+                continue;
+            }
+            let is_in = |number: &u64| {
+                let word = word_at(&bytes, (number / 64 * 8) as usize);
+                word >> (number % 64) & 1 == 1
+            };
+            found.extend((0..count).filter(is_in).take(MOST_POLLED as usize));
+        }
+        found
+    }
+}
+
+fn state(text: &str) -> State {
+    let text = text.trim_end();
+    if text == "running" {
+        return State::Running;
+    }
+    let mut words = text.split(' ');
+    let number: Option<i64> = words.next().and_then(|word| word.parse().ok());
+    let Some(number) = number else {
+        return State::Unknown;
+    };
+    if number < 0 {
+        return State::NoCall;
+    }
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        let word = words.next().and_then(|word| word.strip_prefix("0x"));
+        let Some(value) = word.and_then(|word| u64::from_str_radix(word, 16).ok()) else {
+            return State::Unknown;
+        };
+        *argument = value;
+    }
+    State::Call(SystemCall { number, arguments })
+}
+
+fn wait(call: SystemCall) -> Wait {
+    let [first, second, third, ..] = call.arguments;
+    match call.number {
+        libc::SYS_futex => Wait::Futex(first),
+        libc::SYS_read
+        | libc::SYS_readv
+        | libc::SYS_write
+        | libc::SYS_writev
+        | libc::SYS_recvfrom
+        | libc::SYS_recvmsg
+        | libc::SYS_recvmmsg
+        | libc::SYS_sendto
+        | libc::SYS_sendmsg
+        | libc::SYS_sendmmsg
+        | libc::SYS_connect
+        | libc::SYS_accept
+        | libc::SYS_accept4
+        | libc::SYS_pread64
+        | libc::SYS_pwrite64
+        | libc::SYS_preadv
+        | libc::SYS_pwritev => Wait::Descriptor(first),
+        // From one descriptor to another: the first one is where it goes.
+        libc::SYS_sendfile => Wait::Descriptor(first),
+        libc::SYS_ppoll => Wait::Poll(first, second),
+        libc::SYS_pselect6 => Wait::Select(first, second, third),
+        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => Wait::Sleep,
+        libc::SYS_wait4 | libc::SYS_waitid => Wait::Child,
+        libc::SYS_fsync
+        | libc::SYS_fdatasync
+        | libc::SYS_openat
+        | libc::SYS_unlinkat
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_getdents64
+        | libc::SYS_ftruncate
+        | libc::SYS_statx => Wait::Disk,
+        libc::SYS_flock => Wait::Futex(0),
+        number => older(number, call.arguments),
+    }
+}
+
+/// Calls that only older architectures have.
+#[cfg(target_arch = "x86_64")]
+fn older(number: i64, arguments: [u64; 6]) -> Wait {
+    let [first, second, third, ..] = arguments;
+    match number {
+        libc::SYS_poll => Wait::Poll(first, second),
+        libc::SYS_select => Wait::Select(first, second, third),
+        libc::SYS_open | libc::SYS_unlink | libc::SYS_rename | libc::SYS_stat => Wait::Disk,
+        _ => Wait::Other,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn older(_number: i64, _arguments: [u64; 6]) -> Wait {
+    Wait::Other
+}
+
+/// By the letter of its state in `/proc/self/task/TID/stat`.
+fn by_letter(tid: u64) -> Activity {
+    let text = fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+    text.ok()
+        .and_then(|text| letter(&text))
+        .map_or(Activity::Waiting, |letter| match letter {
+            'R' => Activity::Running,
+            'D' => Activity::Disk,
+            _ => Activity::Waiting,
+        })
+}
+
+/// The state follows the name, which may have parentheses itself.
+fn letter(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// By the function of the kernel that it waits in: less is known that way.
+fn by_channel(tid: u64) -> Activity {
+    let by_letter = by_letter(tid);
+    if by_letter != Activity::Waiting {
+        return by_letter;
+    }
+    let channel = fs::read_to_string(format!("/proc/self/task/{tid}/wchan"));
+    channel.map_or(Activity::Waiting, |channel| channel_activity(&channel))
+}
+
+fn channel_activity(channel: &str) -> Activity {
+    const NETWORK: [&str; 7] = [
+        "wait_woken",
+        "sk_wait_data",
+        "sk_stream_wait_memory",
+        "inet_csk_accept",
+        "inet_wait_for_connect",
+        "unix_stream_read_generic",
+        "unix_stream_data_wait",
+    ];
+    match channel {
+        "hrtimer_nanosleep" | "do_nanosleep" => Activity::Sleep,
+        "do_wait" | "kernel_waitid" => Activity::Child,
+        channel if NETWORK.contains(&channel) => Activity::Network(String::new()),
+        _ => Activity::Waiting,
+    }
+}
