@@ -122,11 +122,11 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
     ) -> Round {
         self.round += 1;
         let mut round = Round::default();
-        let Some(states) = self.list.read(&self.memory) else {
+        let Some(states) = self.list.read(&self.memory).map(<[_]>::to_vec) else {
             round.failed = 1;
             return round;
         };
-        for state in states.to_vec() {
+        for state in states {
             let entry = entries.get(&state.tid).copied();
             match self.thread(stacks, state, entry, busy) {
                 Ok(observation) => round.threads.extend(observation),
@@ -152,12 +152,14 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         };
         let began = || entry.and_then(ThreadEntry::current).unwrap_or_default();
         let mut before = began();
-        let last = self.seen.get_mut(&tid).filter(|seen| seen.state == state);
-        let used = match &last {
-            Some(seen) => cpu.saturating_sub(seen.cpu),
-            None => Duration::ZERO,
-        };
-        if let Some(seen) = last.filter(|seen| seen.cpu == cpu && seen.began == before.1) {
+        let last = self.seen.get_mut(&tid);
+        let last = last.filter(|seen| seen.state.address == state.address);
+        let used = last
+            .as_ref()
+            .map_or(Duration::ZERO, |seen| cpu.saturating_sub(seen.cpu));
+        let has_not_moved =
+            |seen: &&mut Seen| seen.cpu == cpu && seen.state == state && seen.began == before.1;
+        if let Some(seen) = last.filter(has_not_moved) {
             seen.round = self.round;
             return Ok(observation(tid, seen, used));
         }
