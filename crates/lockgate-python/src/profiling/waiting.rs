@@ -13,7 +13,7 @@ use super::memory::{Memory, int_at, word_at};
 
 /// Most descriptors of a poll(2) or select(2) that are looked at.
 const MOST_POLLED: u64 = 64;
-/// Most peers that are told apart; further ones count as unknown.
+/// Most peers that are distinguished; further ones count as unknown.
 const MOST_PEERS: usize = 200;
 
 /// See the module.
