@@ -107,8 +107,9 @@ def exchange(
     path: str,
     headers: dict[str, str] | None = None,
     body: bytes | None = None,
+    timeout: float = ANSWER_SECONDS,
 ) -> tuple[int, bytes]:
-    connection = Connection(address)
+    connection = Connection(address, timeout)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -132,17 +133,18 @@ def advice(error: Exception) -> str:
 class Connection(http.client.HTTPConnection):
     """HTTP to an address in the form of `admin_bind`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seconds: float = ANSWER_SECONDS) -> None:
         self.address = address
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self.seconds = seconds
+        super().__init__("localhost", timeout=seconds)
 
     def connect(self) -> None:
         if self.address.startswith("unix:") or self.address.startswith("unix-abstract:"):
             self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(ANSWER_SECONDS)
+            self.sock.settimeout(self.seconds)
             self.sock.connect(unix_name(self.address))
         else:
-            self.sock = socket.create_connection(tcp_address(self.address), ANSWER_SECONDS)
+            self.sock = socket.create_connection(tcp_address(self.address), self.seconds)
 
 
 def unix_name(address: str) -> str:

@@ -28,6 +28,7 @@ from lockgate.admin_command import EXIT_CODES, duration, run, where
 from lockgate.arguments import Parser
 from lockgate.certificates import certificate_lines
 from lockgate.limits import limit_lines
+from lockgate.profiling import add_arguments, profile
 from lockgate.progress import waiting
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         verb.error("--timeout needs --wait")
     if options.verb == "purge" and not (options.urls or options.tag or options.all):
         verb.error("a URL, --tag TAG or --all is missing")
-    # A reload that is waited for shows its own progress.
-    is_silent = options.verb == "reload" and options.wait
+    # A profile, and a reload that is waited for, show their own progress.
+    is_silent = options.verb == "profile" or (options.verb == "reload" and options.wait)
 
     def command(address: str) -> int:
         with nullcontext() if is_silent else waiting(f"waiting for an answer at {address}"):
@@ -115,6 +116,18 @@ def parser() -> Parser:
         "show the stacks of all threads",
         {"stacks": "", "stacks | less": "where a server hangs"},
     )
+    profiled = verb(
+        "profile",
+        "show where requests spend their time",
+        {
+            "profile": "of the next ten seconds, as a table",
+            "profile -o shop.svg": "as a flame graph, for a browser",
+            "profile --seconds 60 --rate 20 -o shop.json": "for www.speedscope.app",
+        },
+        "Samples the threads of all workers, and shows the requests and lines of code in which "
+        "they spend their time, and what they wait for.",
+    )
+    add_arguments(profiled)
     reload = verb(
         "reload",
         "replace the workers",
@@ -196,6 +209,9 @@ def control(address: str, options: argparse.Namespace) -> int:
     if options.verb == "stacks":
         for line in all_lines(read_stacks(address)):
             print(line)
+        return 0
+    if options.verb == "profile":
+        profile(address, options)
         return 0
     if options.verb == "reload" and options.wait:
         return reload_and_wait(address, lambda: perform(address, "reload"), options.timeout)

@@ -5,7 +5,7 @@ _lockgate_commands() {
     _lockgate_found=
     case $1 in
         '') _lockgate_found='dev check doctor init ctl top convert precompress hash-password help man completions' ;;
-        'ctl') _lockgate_found='status requests metrics certificates limits stacks reload upgrade reopen shutdown workers maintenance publish purge' ;;
+        'ctl') _lockgate_found='status requests metrics certificates limits stacks profile reload upgrade reopen shutdown workers maintenance publish purge' ;;
     esac
 }
 
@@ -25,6 +25,7 @@ _lockgate_flags() {
         'ctl certificates') _lockgate_found='-h --help --admin --json' ;;
         'ctl limits') _lockgate_found='-h --help --admin --json' ;;
         'ctl stacks') _lockgate_found='-h --help --admin' ;;
+        'ctl profile') _lockgate_found='-h --help --admin --seconds --rate --worker --cpu -o --output' ;;
         'ctl reload') _lockgate_found='-h --help --admin --wait --timeout' ;;
         'ctl upgrade') _lockgate_found='-h --help --admin' ;;
         'ctl reopen') _lockgate_found='-h --help --admin' ;;
@@ -219,6 +220,11 @@ _lockgate_values() {
         'ctl certificates --admin') _lockgate_found='words' ;;
         'ctl limits --admin') _lockgate_found='words' ;;
         'ctl stacks --admin') _lockgate_found='words' ;;
+        'ctl profile --admin') _lockgate_found='words' ;;
+        'ctl profile --seconds') _lockgate_found='words' ;;
+        'ctl profile --rate') _lockgate_found='words' ;;
+        'ctl profile --worker') _lockgate_found='words' ;;
+        'ctl profile -o'|'ctl profile --output') _lockgate_found='files' ;;
         'ctl reload --admin') _lockgate_found='words' ;;
         'ctl reload --timeout') _lockgate_found='words' ;;
         'ctl upgrade --admin') _lockgate_found='words' ;;

@@ -35,7 +35,7 @@ function __lockgate_commands
         case ''
             printf '%s\n' dev check doctor init ctl top convert precompress hash-password help man completions
         case 'ctl'
-            printf '%s\n' status requests metrics certificates limits stacks reload upgrade reopen shutdown workers maintenance publish purge
+            printf '%s\n' status requests metrics certificates limits stacks profile reload upgrade reopen shutdown workers maintenance publish purge
     end
 end
 
@@ -281,6 +281,7 @@ complete -c lockgate -n '__lockgate_is_at ctl' -a metrics -d 'show the metrics i
 complete -c lockgate -n '__lockgate_is_at ctl' -a certificates -d 'list the certificates that the server presents'
 complete -c lockgate -n '__lockgate_is_at ctl' -a limits -d 'show what the rate limits have refused, and whom most often'
 complete -c lockgate -n '__lockgate_is_at ctl' -a stacks -d 'show the stacks of all threads'
+complete -c lockgate -n '__lockgate_is_at ctl' -a profile -d 'show where requests spend their time'
 complete -c lockgate -n '__lockgate_is_at ctl' -a reload -d 'replace the workers'
 complete -c lockgate -n '__lockgate_is_at ctl' -a upgrade -d 'upgrade in place to the installed version'
 complete -c lockgate -n '__lockgate_is_at ctl' -a reopen -d 'reopen log files'
@@ -317,6 +318,15 @@ complete -c lockgate -n '__lockgate_is_at ctl limits' -l json -d 'as JSON'
 # lockgate ctl stacks
 complete -c lockgate -n '__lockgate_is_at ctl stacks' -s h -l help -d 'print this help and exit'
 complete -c lockgate -n '__lockgate_is_at ctl stacks' -l admin -x -d 'the server\'s admin_bind, such as unix:/run/lockgate/admin.sock'
+
+# lockgate ctl profile
+complete -c lockgate -n '__lockgate_is_at ctl profile' -s h -l help -d 'print this help and exit'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -l admin -x -d 'the server\'s admin_bind, such as unix:/run/lockgate/admin.sock'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -l seconds -x -d 'how long threads are sampled, 0.1 to 600'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -l rate -x -d 'samples a second, 1 to 1000'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -l worker -x -d 'only this worker, as numbered in ctl status'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -l cpu -d 'the flame graph shows the CPU time first'
+complete -c lockgate -n '__lockgate_is_at ctl profile' -s o -l output -r -F -d 'FILE.svg: a flame graph'
 
 # lockgate ctl reload
 complete -c lockgate -n '__lockgate_is_at ctl reload' -s h -l help -d 'print this help and exit'
