@@ -14,7 +14,8 @@ class Collector:
     """Answers with the statuses in `answers`, and with 200 when there are none left."""
 
     def __init__(self, port=0):
-        self.requests = []
+        #: Requests with spans, and with metrics.
+        self.requests, self.metrics = [], []
         self.problems = []
         self.answers = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
@@ -66,20 +67,54 @@ class Collector:
 
         return Handler
 
+    def points(self, name):
+        """The points of a metric in the last request, by the values of their attributes."""
+        assert not self.problems, self.problems
+        for metric in reversed(self._all_metrics()):
+            if metric.name == name:
+                kind = metric.WhichOneof("data")
+                found = getattr(metric, kind).data_points
+                return {tuple(attributes(point).values()): point for point in found}
+        return {}
+
+    def value(self, name, *attribute_values):
+        """The number of one point, or None."""
+        point = self.points(name).get(attribute_values)
+        return point and getattr(point, point.WhichOneof("value"))
+
+    def metric(self, name):
+        """The last metric of this name."""
+        return next(one for one in reversed(self._all_metrics()) if one.name == name)
+
+    def _all_metrics(self):
+        return [
+            metric
+            for request in list(self.metrics)
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+
     def take(self, path, content_type, body):
         try:
-            assert (path, content_type) == ("/v1/traces", "application/json")
-            self.requests.append(decoded(body))
+            assert content_type == "application/json"
+            taken = {"/v1/traces": self.requests, "/v1/metrics": self.metrics}
+            taken[path].append(decoded(path, body))
         except Exception as error:  # the test that asks for spans fails with it
             self.problems.append(repr(error))
 
 
-def decoded(body):
+def decoded(path, body):
     """The message of a body of JSON. Unknown fields and values of a wrong type are errors."""
     from google.protobuf.json_format import ParseDict
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
-    return ParseDict(with_base64(json.loads(body)), ExportTraceServiceRequest())
+    kinds = {
+        "/v1/traces": traces.ExportTraceServiceRequest,
+        "/v1/metrics": metrics.ExportMetricsServiceRequest,
+    }
+    return ParseDict(with_base64(json.loads(body)), kinds[path]())
 
 
 def with_base64(value):

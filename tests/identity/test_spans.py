@@ -125,7 +125,7 @@ def test_an_exporter_that_dies_is_replaced(site, collector):
     def exporter():
         for child in served.server.workers():
             with open(f"/proc/{child}/comm") as comm:
-                if comm.read().strip().endswith("-spans"):
+                if comm.read().strip().endswith("-otlp"):
                     return child
         return None
 

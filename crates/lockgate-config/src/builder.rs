@@ -1,9 +1,7 @@
 //! A configuration under construction: what the settings write into.
 
-use std::time::Duration;
-
 use crate::config::{Config, Threads};
-use crate::memory::{MemoryBound, WHOLE};
+use crate::memory::MemoryBound;
 use crate::{AppSpec, OtlpConfig};
 
 /// A configuration under construction, with the values that [`Config`] cannot express yet.
@@ -33,14 +31,7 @@ impl ConfigBuilder {
             workers: Threads::Auto,
             max_worker_memory: MemoryBound::Bytes(0),
             max_worker_memory_hard: MemoryBound::Bytes(0),
-            otlp: OtlpConfig {
-                host: String::new(),
-                port: 0,
-                path: String::new(),
-                sample: WHOLE,
-                service: "lockgate".to_owned(),
-                interval: Duration::from_secs(5),
-            },
+            otlp: OtlpConfig::default(),
         }
     }
 }

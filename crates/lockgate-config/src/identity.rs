@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::memory::WHOLE;
+
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdentityConfig {
@@ -42,4 +44,47 @@ pub struct OtlpConfig {
     pub service: String,
     /// How long spans are collected before they are sent.
     pub interval: Duration,
+    /// Whether metrics are sent, too.
+    pub metrics: bool,
+    /// How often.
+    pub metrics_interval: Duration,
+}
+
+impl Default for OtlpConfig {
+    /// The defaults of the settings, without a collector.
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 0,
+            path: String::new(),
+            sample: WHOLE,
+            service: "lockgate".to_owned(),
+            interval: Duration::from_secs(5),
+            metrics: false,
+            metrics_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// OpenTelemetry's path for spans.
+pub(crate) const TRACES: &str = "/v1/traces";
+
+/// What is sent to a collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpSignal {
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+}
+
+impl OtlpConfig {
+    /// The path of one signal: beside that of spans, which must be OpenTelemetry's if anything else is sent.
+    pub fn path_of(&self, signal: OtlpSignal) -> String {
+        let base = self.path.strip_suffix(TRACES).unwrap_or_default();
+        match signal {
+            OtlpSignal::Traces => self.path.clone(),
+            OtlpSignal::Metrics => format!("{base}/v1/metrics"),
+        }
+    }
 }

@@ -44,7 +44,7 @@ mod reload;
 pub use reload::ReloadConfig;
 
 mod identity;
-pub use identity::{IdentityConfig, OtlpConfig};
+pub use identity::{IdentityConfig, OtlpConfig, OtlpSignal};
 
 mod session;
 pub use session::{

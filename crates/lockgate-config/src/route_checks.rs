@@ -1,5 +1,6 @@
 //! What routes, limits, access, sessions and spans require of each other, and of other settings.
 
+use crate::identity::TRACES;
 use crate::notation::quoted;
 use crate::{
     ClientCertificates, Config, ConfigError, HostPattern, Origin, Origins, RouteConfig, RouteRules,
@@ -56,9 +57,26 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
     if routes.rate_limits.is_empty() && config.rate_limits.redis.is_some() {
         notes.push("rate_limit_redis has no effect without rate_limit".to_owned());
     }
+    if let Some(otlp) = &config.identity.otlp
+        && otlp.metrics
+        && !otlp.path.ends_with(TRACES)
+    {
+        let requirement =
+            "must end with /v1/traces if metrics are sent, too (setting: otlp_metrics)";
+        let url = format!("http://{}:{}{}", otlp.host, otlp.port, otlp.path);
+        return refuse("otlp", quoted(&url), requirement.to_owned());
+    }
     if config.identity.otlp.is_none() {
-        let names = ["otlp_sample", "otlp_service", "otlp_interval"].into_iter();
-        let unused = names.filter(|name| *origins.of(name) != Origin::Default);
+        let names = [
+            "otlp_sample",
+            "otlp_service",
+            "otlp_interval",
+            "otlp_metrics",
+            "otlp_metrics_interval",
+        ];
+        let unused = names
+            .into_iter()
+            .filter(|name| *origins.of(name) != Origin::Default);
         notes.extend(unused.map(|name| format!("{name} has no effect without otlp")));
     }
     Ok(notes)

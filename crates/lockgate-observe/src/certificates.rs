@@ -1,7 +1,7 @@
 //! Certificates and their renewal as metrics and as a part of the status: for operators, and for alerts before a
 //! certificate expires.
 
-use crate::metrics::Text;
+use crate::metrics::{Families, Kind, Value};
 use crate::object::Json;
 
 /// What operators see of certificates.
@@ -60,42 +60,35 @@ impl CertificateView {
     }
 }
 
-/// Appends the metrics of the certificates; nothing where there are none.
-pub fn write_certificate_metrics(out: &mut Vec<u8>, view: &CertificatesView) {
+/// Adds the metrics of the certificates; nothing where there are none.
+pub fn certificate_metrics(families: &mut Families, view: &CertificatesView) {
     if !view.certificates.is_empty() {
-        write_expiries(out, &view.certificates);
+        expiries(families, &view.certificates);
     }
     if !view.renewals.is_empty() {
-        write_renewals(out, &view.renewals);
+        renewals(families, &view.renewals);
     }
 }
 
-fn write_expiries(out: &mut Vec<u8>, certificates: &[CertificateView]) {
-    let name = "lockgate_certificate_expiry_timestamp_seconds";
-    let mut text = Text::new(out);
-    text.family(
-        name,
-        "gauge",
+fn expiries(families: &mut Families, certificates: &[CertificateView]) {
+    families.add(
+        "lockgate_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
         "When a certificate expires, in seconds since 1970.",
     );
     for certificate in certificates {
         let first = certificate.names.first().map_or("", String::as_str);
-        let labels = format!(
-            "{{name=\"{}\",source=\"{}\"}}",
-            label(first),
-            label(&certificate.source)
-        );
-        text.sample(name, &labels, &certificate.not_after);
+        let labels = [("name", first), ("source", &certificate.source)];
+        families.sample(&labels, Value::Signed(certificate.not_after));
     }
 }
 
-fn write_renewals(out: &mut Vec<u8>, renewals: &[RenewalView]) {
-    let mut text = Text::new(out);
+fn renewals(families: &mut Families, renewals: &[RenewalView]) {
     for gauge in &RENEWAL_GAUGES {
-        text.family(gauge.name, "gauge", gauge.help);
+        families.add(gauge.name, Kind::Gauge, gauge.help);
         for renewal in renewals {
-            let labels = format!("{{name=\"{}\"}}", label(&renewal.name));
-            text.sample(gauge.name, &labels, &(gauge.read)(renewal));
+            let value = Value::Whole((gauge.read)(renewal));
+            families.sample(&[("name", &renewal.name)], value);
         }
     }
 }
@@ -123,13 +116,6 @@ const RENEWAL_GAUGES: [RenewalGauge; 3] = [
         read: |renewal| renewal.next_attempt,
     },
 ];
-
-/// A label's value in the text format of Prometheus.
-fn label(value: &str) -> String {
-    (value.replace('\\', "\\\\"))
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
 
 impl Json {
     /// The arrays of certificates and renewals.
@@ -187,7 +173,7 @@ impl Json {
 mod tests {
     use super::*;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn certificate(names: &[&str], source: &str) -> CertificateView {
         CertificateView {
@@ -216,9 +202,9 @@ mod tests {
 
     #[test]
     fn a_certificate_is_one_sample_whatever_its_names_and_its_file_contain() {
-        let mut out = Vec::new();
-        write_certificate_metrics(&mut out, &CertificatesView::default());
-        assert!(out.is_empty());
+        let mut families = Families::default();
+        certificate_metrics(&mut families, &CertificatesView::default());
+        assert!(families.iter().next().is_none());
         let certificates = vec![
             certificate(
                 &["shop.example", "www.shop.example"],
@@ -230,7 +216,9 @@ mod tests {
             certificates,
             renewals: vec![renewal()],
         };
-        write_certificate_metrics(&mut out, &view);
+        certificate_metrics(&mut families, &view);
+        let mut out = Vec::new();
+        families.write_text(&mut out);
         let text = String::from_utf8(out).unwrap();
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
@@ -256,7 +244,7 @@ mod tests {
         json.close('}');
         let mut out = Vec::new();
         json.finish(&mut out);
-        let value: Value = serde_json::from_slice(&out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
             value["certificates"][0],
             json!({"names": ["a.example", "b"], "issuer": "Example \"CA\"", "serial": "0a1b", "key": "ECDSA P-256",

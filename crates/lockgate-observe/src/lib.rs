@@ -17,6 +17,7 @@ mod json;
 mod limits;
 mod metrics;
 mod object;
+mod otlp;
 mod path_shape;
 mod percent;
 mod scoreboard;
@@ -27,27 +28,26 @@ mod status;
 mod uwsgi;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
-pub use certificates::{CertificateView, CertificatesView, RenewalView, write_certificate_metrics};
+pub use certificates::{CertificateView, CertificatesView, RenewalView, certificate_metrics};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
-pub use limits::{
-    LimitView, LimitsView, OffenderView, SharingView, write_limit_metrics, write_limits,
-};
+pub use limits::{LimitView, LimitsView, OffenderView, SharingView, limit_metrics, write_limits};
 pub use metrics::{
-    CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, write_cache_metrics, write_metrics,
-    write_push_metrics,
+    CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, Families, cache_metrics, push_metrics,
+    server_metrics,
 };
 pub use object::Json;
+pub use otlp::{OtlpTimes, ProcessView, Resource, write_otlp_metrics, write_traces};
 pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss,
     Maintenance, ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry,
     Totals, WorkerCounters, WorkerSlot, WorkerView,
 };
-pub use spans::{Resource, SpanRecord, SpanText, write_traces};
+pub use spans::{SpanRecord, SpanText};
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};
 pub use status::write_status;

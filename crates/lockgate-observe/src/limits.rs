@@ -1,6 +1,6 @@
 //! Rate limits as one JSON object and as Prometheus metrics: what each limit has refused, and whom most often.
 
-use crate::metrics::Text;
+use crate::metrics::{Families, Kind, Value};
 use crate::object::Json;
 
 /// What all limits have done since the start of the server.
@@ -108,24 +108,24 @@ impl Json {
     }
 }
 
-/// Appends the metrics; nothing if there was no limit yet.
-pub fn write_limit_metrics(out: &mut Vec<u8>, view: &LimitsView) {
+/// Adds the metrics; nothing if there was no limit yet.
+pub fn limit_metrics(families: &mut Families, view: &LimitsView) {
     if view.limits.is_empty() {
         return;
     }
-    let mut text = Text::new(out);
-    let name = "lockgate_rate_limited_requests_total";
-    text.family(
-        name,
-        "counter",
+    families.add(
+        "lockgate_rate_limited_requests_total",
+        Kind::Counter,
         "Requests that a rate limit has refused, or would have refused without its dry run.",
     );
     for limit in &view.limits {
-        let [limit_name, measure] = [&limit.name, &limit.measure].map(|text| escaped(text));
         for (dry_run, count) in [("false", limit.refused), ("true", limit.would_refuse)] {
-            let labels =
-                format!("{{limit=\"{limit_name}\",measure=\"{measure}\",dry_run=\"{dry_run}\"}}");
-            text.sample(name, &labels, &count);
+            let labels = [
+                ("limit", limit.name.as_str()),
+                ("measure", &limit.measure),
+                ("dry_run", dry_run),
+            ];
+            families.sample(&labels, Value::Whole(count));
         }
     }
     for (name, help, count) in [
@@ -140,24 +140,20 @@ pub fn write_limit_metrics(out: &mut Vec<u8>, view: &LimitsView) {
             view.uncounted,
         ),
     ] {
-        text.family(name, "counter", help);
-        text.sample(name, "", &count);
+        families.add(name, Kind::Counter, help);
+        families.sample(&[], Value::Whole(count));
     }
     if let Some(sharing) = &view.sharing {
-        let name = "lockgate_rate_limit_redis_up";
         let help = "Whether hosts share what they count: 0 while this server limits alone.";
-        text.family(name, "gauge", help);
-        text.sample(name, "", &u64::from(sharing.is_up));
-        let name = "lockgate_rate_limit_redis_exchanges_total";
-        text.family(name, "counter", "Exchanges of counts with Redis.");
-        text.sample(name, "", &sharing.exchanges);
+        families.add("lockgate_rate_limit_redis_up", Kind::Gauge, help);
+        families.sample(&[], Value::Whole(u64::from(sharing.is_up)));
+        families.add(
+            "lockgate_rate_limit_redis_exchanges_total",
+            Kind::Counter,
+            "Exchanges of counts with Redis.",
+        );
+        families.sample(&[], Value::Whole(sharing.exchanges));
     }
-}
-
-/// As a value of a label.
-fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
-    text.replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -192,6 +188,7 @@ mod tests {
     #[test]
     fn limits_are_an_object_and_metrics() {
         let (mut object, mut metrics) = (Vec::new(), Vec::new());
+        let mut families = Families::default();
         write_limits(&mut object, &view());
         assert_eq!(
             String::from_utf8(object).unwrap().trim_end(),
@@ -200,7 +197,8 @@ mod tests {
              \"capacity\":100,\"evicted\":4,\"uncounted\":5,\
              \"sharing\":{\"redis\":\"redis://cache:6379/0\",\"up\":true,\"since\":2.000000,\"exchanges\":6}}"
         );
-        write_limit_metrics(&mut metrics, &view());
+        limit_metrics(&mut families, &view());
+        families.write_text(&mut metrics);
         let text = String::from_utf8(metrics).unwrap();
         for line in [
             "lockgate_rate_limited_requests_total{limit=\"a\\\"b\",measure=\"5/min\",dry_run=\"false\"} 3",
@@ -212,8 +210,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }
-        let mut none = Vec::new();
-        write_limit_metrics(&mut none, &LimitsView::default());
-        assert!(none.is_empty());
+        let mut none = Families::default();
+        limit_metrics(&mut none, &LimitsView::default());
+        assert!(none.iter().next().is_none());
     }
 }

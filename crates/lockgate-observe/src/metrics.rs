@@ -1,21 +1,24 @@
-//! The scoreboard as Prometheus metrics: text format 0.0.4, all workers in one response.
+//! The metrics of a server, all workers together: families, which are written for Prometheus (`text`) or for
+//! OpenTelemetry (`otlp`).
 //!
-//! Invariant: a family is one HELP line, one TYPE line and its samples, together; counters never fall while the server
-//! lives, even when workers die.
+//! Invariant: counters never fall while the server lives, even when workers die.
+
+mod family;
+mod text;
 
 use crate::scoreboard::{
-    BOUNDS, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, Scoreboard, State, Totals,
-    WorkerView,
+    ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, Scoreboard, State, Totals, WorkerView,
 };
 use crate::uwsgi::Memory;
 
-/// The Content-Type of the response.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use family::Families;
+pub(crate) use family::{Family, Histogram, Kind, Points, Value, WORKER};
+pub use text::CONTENT_TYPE;
 
-/// Appends all metrics. `now` is the monotonic clock in nanoseconds, as on the scoreboard; `memory` gives a process's
-/// memory.
-pub fn write_metrics(
-    out: &mut Vec<u8>,
+/// Adds what every server counts. `now` is the monotonic clock in nanoseconds, as on the scoreboard; `memory` gives a
+/// process's memory.
+pub fn server_metrics(
+    families: &mut Families,
     scoreboard: Scoreboard,
     version: &str,
     now: u64,
@@ -24,60 +27,57 @@ pub fn write_metrics(
     let workers: Vec<WorkerView> = scoreboard.workers().collect();
     let totals = scoreboard.totals();
     let (_, started) = scoreboard.supervisor();
-    let mut text = Text::new(out);
 
-    text.family("lockgate_info", "gauge", "Version of the server.");
-    text.sample(
-        "lockgate_info",
-        &format!("{{version=\"{version}\"}}"),
-        &1_u64,
-    );
-    text.family(
+    families.add("lockgate_info", Kind::Gauge, "Version of the server.");
+    families.sample(&[("version", version)], Value::Whole(1));
+    families.add(
         "lockgate_uptime_seconds",
-        "gauge",
+        Kind::Gauge,
         "Time since the server started.",
     );
-    text.sample(
-        "lockgate_uptime_seconds",
-        "",
-        &Seconds(now.saturating_sub(started)),
+    families.sample(&[], Value::Nanoseconds(now.saturating_sub(started)));
+    families.add(
+        "lockgate_workers",
+        Kind::Gauge,
+        "Number of workers by state.",
     );
-    text.family("lockgate_workers", "gauge", "Number of workers by state.");
     for state in State::ALL {
         let count = workers.iter().filter(|worker| worker.state == state);
-        let label = format!("{{state=\"{}\"}}", state.name());
-        text.sample("lockgate_workers", &label, &(count.count() as u64));
+        families.sample(
+            &[("state", state.name())],
+            Value::Whole(count.count() as u64),
+        );
     }
-    text.family(
+    families.add(
         "lockgate_worker_starts_total",
-        "counter",
+        Kind::Counter,
         "Number of workers that have begun to serve.",
     );
-    text.sample("lockgate_worker_starts_total", "", &scoreboard.starts());
-    text.exits_and_reloads(scoreboard);
+    families.sample(&[], Value::Whole(scoreboard.starts()));
+    exits_and_reloads(families, scoreboard);
     for gauge in &GAUGES {
-        text.family(gauge.name, "gauge", gauge.help);
+        families.add(gauge.name, Kind::Gauge, gauge.help);
         for worker in &workers {
-            let label = format!("{{worker=\"{}\"}}", worker.slot);
-            text.sample(gauge.name, &label, &(gauge.read)(worker));
+            families.worker_sample(worker, (gauge.read)(worker));
         }
     }
-    let name = "lockgate_worker_memory_bytes";
-    text.family(name, "gauge", "Resident set size of a worker.");
+    families.add(
+        "lockgate_worker_memory_bytes",
+        Kind::Gauge,
+        "Resident set size of a worker.",
+    );
     for worker in &workers {
-        let label = format!("{{worker=\"{}\"}}", worker.slot);
-        text.sample(name, &label, &memory(worker.pid).resident);
+        families.worker_sample(worker, memory(worker.pid).resident);
     }
-    let name = "lockgate_busy_ratio";
-    text.family(
-        name,
-        "gauge",
+    families.add(
+        "lockgate_busy_ratio",
+        Kind::Gauge,
         "Running requests divided by the number that may run at once, over all serving workers.",
     );
-    text.sample(name, "", &busy_ratio(&workers));
-    text.family(
+    families.sample(&[], Value::Thousandths(busy_thousandths(&workers)));
+    families.add(
         "lockgate_longest_request_seconds",
-        "gauge",
+        Kind::Gauge,
         "Age of the oldest running request, including its wait for a thread; 0 if none is running.",
     );
     let began = workers
@@ -87,23 +87,20 @@ pub fn write_metrics(
         .filter_map(|call| Some(call.request.as_ref()?.began))
         .min();
     let longest = began.map_or(0, |began| now.saturating_sub(began));
-    text.sample("lockgate_longest_request_seconds", "", &Seconds(longest));
-    text.totals(&totals);
+    families.sample(&[], Value::Nanoseconds(longest));
+    totals_of(families, &totals);
 }
 
-/// Appends what a server with a broadcast log counts. `published` is the number of messages in all its time.
-pub fn write_push_metrics(out: &mut Vec<u8>, scoreboard: Scoreboard, published: u64) {
+/// Adds what a server with a broadcast log counts. `published` is the number of messages in all its time.
+pub fn push_metrics(families: &mut Families, scoreboard: Scoreboard, published: u64) {
     let totals = scoreboard.totals();
-    let mut text = Text::new(out);
-    let name = "lockgate_held_requests";
-    text.family(
-        name,
-        "gauge",
+    families.add(
+        "lockgate_held_requests",
+        Kind::Gauge,
         "Requests of a worker that are held for published messages.",
     );
     for worker in scoreboard.workers() {
-        let label = format!("{{worker=\"{}\"}}", worker.slot);
-        text.sample(name, &label, &worker.held);
+        families.worker_sample(&worker, worker.held);
     }
     for (name, help, value) in [
         (
@@ -117,17 +114,16 @@ pub fn write_push_metrics(out: &mut Vec<u8>, scoreboard: Scoreboard, published: 
             totals.delivered,
         ),
     ] {
-        text.family(name, "counter", help);
-        text.sample(name, "", &value);
+        families.add(name, Kind::Counter, help);
+        families.sample(&[], Value::Whole(value));
     }
-    let name = "lockgate_held_requests_ended_total";
-    text.family(
-        name,
-        "counter",
+    families.add(
+        "lockgate_held_requests_ended_total",
+        Kind::Counter,
         "Held requests that the server has ended because they have missed messages, by reason.",
     );
     for (reason, count) in HeldEnd::ALL.iter().zip(&totals.held_ends) {
-        text.sample(name, &format!("{{reason=\"{}\"}}", reason.name()), count);
+        families.sample(&[("reason", reason.name())], Value::Whole(*count));
     }
 }
 
@@ -158,89 +154,86 @@ pub struct CacheCounts {
     pub capacity: u64,
 }
 
-/// Appends what a server with a response cache counts.
-pub fn write_cache_metrics(out: &mut Vec<u8>, counts: &CacheCounts) {
-    let mut text = Text::new(out);
-    let name = "lockgate_cache_requests_total";
-    text.family(
-        name,
-        "counter",
+/// Adds what a server with a response cache counts.
+pub fn cache_metrics(families: &mut Families, counts: &CacheCounts) {
+    families.add(
+        "lockgate_cache_requests_total",
+        Kind::Counter,
         "Requests that the cache may answer, by result.",
     );
     for (result, count) in [("hit", counts.hits), ("miss", counts.misses)] {
-        text.sample(name, &format!("{{result=\"{result}\"}}"), &count);
+        families.sample(&[("result", result)], Value::Whole(count));
     }
     for (name, kind, help, value) in [
         (
             "lockgate_cache_collapsed_requests_total",
-            "counter",
+            Kind::Counter,
             "Requests that have waited for the response to another request.",
             counts.collapsed,
         ),
         (
             "lockgate_cache_stored_total",
-            "counter",
+            Kind::Counter,
             "Entries that were written.",
             counts.stored,
         ),
         (
             "lockgate_cache_evicted_total",
-            "counter",
+            Kind::Counter,
             "Entries that were removed to make room for others.",
             counts.evicted,
         ),
         (
             "lockgate_cache_purged_total",
-            "counter",
+            Kind::Counter,
             "Entries that were removed by purges.",
             counts.purged,
         ),
         (
             "lockgate_cache_refused_total",
-            "counter",
+            Kind::Counter,
             "Entries that were not written because they were purged before they were complete.",
             counts.refused,
         ),
         (
             "lockgate_cache_corrupt_total",
-            "counter",
+            Kind::Counter,
             "Lookups that found an entry that another program has overwritten.",
             counts.corrupt,
         ),
         (
             "lockgate_cache_entries",
-            "gauge",
+            Kind::Gauge,
             "Entries in the cache.",
             counts.entries,
         ),
         (
             "lockgate_cache_bytes",
-            "gauge",
+            Kind::Gauge,
             "Memory that the entries occupy.",
             counts.bytes,
         ),
         (
             "lockgate_cache_capacity_bytes",
-            "gauge",
+            Kind::Gauge,
             "Memory that the entries may occupy.",
             counts.capacity,
         ),
     ] {
-        text.family(name, kind, help);
-        text.sample(name, "", &value);
+        families.add(name, kind, help);
+        families.sample(&[], Value::Whole(value));
     }
 }
 
-/// With three decimals; 0 if no worker serves.
-fn busy_ratio(workers: &[WorkerView]) -> String {
+/// 0 if no worker serves.
+fn busy_thousandths(workers: &[WorkerView]) -> u64 {
     let serving = workers
         .iter()
         .filter(|worker| worker.state == State::Serving);
     let (busy, threads) = serving.fold((0, 0), |(busy, threads), worker| {
         (busy + worker.busy() as u64, threads + worker.threads)
     });
-    let thousandths = (1000 * busy).checked_div(threads).unwrap_or(0);
-    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+    (1000 * busy).checked_div(threads).unwrap_or(0)
 }
 
 struct Gauge {
@@ -283,116 +276,85 @@ const GAUGES: [Gauge; 6] = [
     },
 ];
 
-/// Nanoseconds, shown in seconds.
-struct Seconds(u64);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (seconds, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
-        write!(formatter, "{seconds}.{rest:09}")
+fn totals_of(families: &mut Families, totals: &Totals) {
+    families.add(
+        "lockgate_responses_total",
+        Kind::Counter,
+        "Responses sent in full, by status class.",
+    );
+    // Interim responses (1xx) are not counted.
+    for (class, count) in CLASSES.iter().zip(totals.classes.iter().skip(1)) {
+        families.sample(&[("class", class)], Value::Whole(*count));
     }
+    families.add(
+        "lockgate_requests_lost_total",
+        Kind::Counter,
+        "Requests that did not get the application's complete response, by reason.",
+    );
+    for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
+        families.sample(&[("reason", loss.name())], Value::Whole(*count));
+    }
+    families.add(
+        "lockgate_tls_handshakes_total",
+        Kind::Counter,
+        "TLS handshakes by result.",
+    );
+    for (result, count) in HandshakeResult::ALL.iter().zip(&totals.handshakes) {
+        families.sample(&[("result", result.name())], Value::Whole(*count));
+    }
+    for (name, help, value) in [
+        (
+            "lockgate_received_bytes_total",
+            "Bytes read from clients.",
+            totals.received,
+        ),
+        (
+            "lockgate_sent_bytes_total",
+            "Bytes sent for finished requests.",
+            totals.sent,
+        ),
+    ] {
+        families.add(name, Kind::Counter, help);
+        families.sample(&[], Value::Whole(value));
+    }
+    families.histogram(
+        "lockgate_request_duration_seconds",
+        "Time from the complete request to the end of its response, for requests that the application answered.",
+        (&totals.durations, totals.duration),
+        0,
+    );
+    families.histogram(
+        "lockgate_queue_duration_seconds",
+        "Time from the complete request to its start on a thread.",
+        (&totals.waits, totals.waited),
+        FIRST_WAIT,
+    );
 }
 
-pub(crate) struct Text<'a> {
-    out: &'a mut Vec<u8>,
-}
+/// Status classes that are counted.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-impl<'a> Text<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out }
-    }
-
-    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        self.out.extend_from_slice(lines.as_bytes());
-    }
-
-    pub(crate) fn sample(&mut self, name: &str, labels: &str, value: &dyn std::fmt::Display) {
-        let line = format!("{name}{labels} {value}\n");
-        self.out.extend_from_slice(line.as_bytes());
-    }
-
-    fn totals(&mut self, totals: &Totals) {
-        let name = "lockgate_responses_total";
-        self.family(name, "counter", "Responses sent in full, by status class.");
-        // Interim responses (1xx) are not counted.
-        for (class, count) in (1..).zip(&totals.classes).skip(1) {
-            self.sample(name, &format!("{{class=\"{class}xx\"}}"), count);
-        }
-        let name = "lockgate_requests_lost_total";
-        self.family(
-            name,
-            "counter",
-            "Requests that did not get the application's complete response, by reason.",
-        );
-        for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
-            self.sample(name, &format!("{{reason=\"{}\"}}", loss.name()), count);
-        }
-        let name = "lockgate_tls_handshakes_total";
-        self.family(name, "counter", "TLS handshakes by result.");
-        for (result, count) in HandshakeResult::ALL.iter().zip(&totals.handshakes) {
-            self.sample(name, &format!("{{result=\"{}\"}}", result.name()), count);
-        }
-        for (name, help, value) in [
-            (
-                "lockgate_received_bytes_total",
-                "Bytes read from clients.",
-                totals.received,
-            ),
-            (
-                "lockgate_sent_bytes_total",
-                "Bytes sent for finished requests.",
-                totals.sent,
-            ),
-        ] {
-            self.family(name, "counter", help);
-            self.sample(name, "", &value);
-        }
-        self.histogram(
-            "lockgate_request_duration_seconds",
-            "Time from the complete request to the end of its response, for requests that the application answered.",
-            (&totals.durations, totals.duration),
-            0,
-        );
-        self.histogram(
-            "lockgate_queue_duration_seconds",
-            "Time from the complete request to its start on a thread.",
-            (&totals.waits, totals.waited),
-            FIRST_WAIT,
+fn exits_and_reloads(families: &mut Families, scoreboard: Scoreboard) {
+    families.add(
+        "lockgate_worker_exits_total",
+        Kind::Counter,
+        "Worker exits by cause.",
+    );
+    for cause in ExitCause::ALL {
+        families.sample(
+            &[("cause", cause.name())],
+            Value::Whole(scoreboard.exits(cause)),
         );
     }
-
-    fn exits_and_reloads(&mut self, scoreboard: Scoreboard) {
-        let name = "lockgate_worker_exits_total";
-        self.family(name, "counter", "Worker exits by cause.");
-        for cause in ExitCause::ALL {
-            let label = format!("{{cause=\"{}\"}}", cause.name());
-            self.sample(name, &label, &scoreboard.exits(cause));
-        }
-        let reload = scoreboard.reload();
-        let name = "lockgate_reloads_total";
-        self.family(name, "counter", "Finished reloads by result.");
-        let done = reload.ended.saturating_sub(reload.failures);
-        for (result, count) in [("done", done), ("failed", reload.failures)] {
-            self.sample(name, &format!("{{result=\"{result}\"}}"), &count);
-        }
-    }
-
-    /// The cumulative buckets, from the bound `first` on.
-    fn histogram(&mut self, name: &str, help: &str, (counts, sum): (&[u64], u64), first: usize) {
-        self.family(name, "histogram", help);
-        let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
-        let mut below = 0;
-        for (bound, count) in bounds.zip(counts).skip(first) {
-            below += count;
-            self.sample(
-                &format!("{name}_bucket"),
-                &format!("{{le=\"{bound}\"}}"),
-                &below,
-            );
-        }
-        self.sample(&format!("{name}_sum"), "", &Seconds(sum));
-        self.sample(&format!("{name}_count"), "", &below);
+    let reload = scoreboard.reload();
+    families.add(
+        "lockgate_reloads_total",
+        Kind::Counter,
+        "Finished reloads by result.",
+    );
+    let done = reload.ended.saturating_sub(reload.failures);
+    for (result, count) in [("done", done), ("failed", reload.failures)] {
+        families.sample(&[("result", result)], Value::Whole(count));
     }
 }
 
@@ -411,12 +373,18 @@ mod tests {
     }
 
     fn written(scoreboard: Scoreboard, now: u64) -> String {
-        let mut out = Vec::new();
+        let mut families = Families::default();
         let memory = |pid| Memory {
             resident: 1000 * pid,
             address_space: 0,
         };
-        write_metrics(&mut out, scoreboard, "1.2.3", now, memory);
+        server_metrics(&mut families, scoreboard, "1.2.3", now, memory);
+        text(&families)
+    }
+
+    fn text(families: &Families) -> String {
+        let mut out = Vec::new();
+        families.write_text(&mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -470,15 +438,15 @@ mod tests {
 
     #[test]
     fn a_server_with_a_cache_counts_hits_and_entries() {
-        let mut out = Vec::new();
+        let mut families = Families::default();
         let counts = CacheCounts {
             hits: 3,
             misses: 2,
             bytes: 4096,
             ..CacheCounts::default()
         };
-        write_cache_metrics(&mut out, &counts);
-        let samples = parse(std::str::from_utf8(&out).unwrap());
+        cache_metrics(&mut families, &counts);
+        let samples = parse(&text(&families));
         for (name, value) in [
             ("lockgate_cache_requests_total{result=\"hit\"}", 3.0),
             ("lockgate_cache_requests_total{result=\"miss\"}", 2.0),
@@ -502,9 +470,9 @@ mod tests {
             counters.record_held_end(HeldEnd::Overrun);
         }
         scoreboard.clear(1);
-        let mut out = Vec::new();
-        write_push_metrics(&mut out, scoreboard, 9);
-        let samples = parse(std::str::from_utf8(&out).unwrap());
+        let mut families = Families::default();
+        push_metrics(&mut families, scoreboard, 9);
+        let samples = parse(&text(&families));
         let expected = [
             (
                 "lockgate_held_requests_ended_total{reason=\"client_too_slow\"}",

@@ -50,6 +50,18 @@ impl Json {
         let _ = write!(self.text, "{value}");
     }
 
+    /// A number as it is displayed.
+    pub fn decimal(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.key(name);
+        let _ = write!(self.text, "{value}");
+    }
+
+    /// A number in an array, as its text.
+    pub fn bare(&mut self, number: &str) {
+        self.separate();
+        self.text.push_str(number);
+    }
+
     /// Nanoseconds as seconds.
     pub fn seconds(&mut self, name: &str, nanoseconds: u64) {
         self.key(name);

@@ -1,7 +1,5 @@
-//! Spans of the server: the record that a worker writes for each sampled request, and the OTLP text of many of them.
+//! Spans of the server: the record that a worker writes for each sampled request.
 
-mod otlp;
 mod record;
 
-pub use otlp::{Resource, write_traces};
 pub use record::{SpanRecord, SpanText};

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No head of a response is longer.
 const LONGEST_HEAD: usize = 16 << 10;
 
-/// The collector does not have the spans.
+/// The collector does not have what was sent.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Its name has no address.
@@ -46,7 +46,7 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// When the same spans may be sent once more; `None`: not at all (OTLP 1, "Failures"). `default`: if the collector
+    /// When the same may be sent once more; `None`: not at all (OTLP 1, "Failures"). `default`: if the collector
     /// does not say when.
     pub(crate) fn retry_after(&self, default: Duration) -> Option<Duration> {
         match self {
@@ -65,12 +65,15 @@ impl Failure {
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) fn send(config: &OtlpConfig, version: &str, body: &[u8]) -> Result<(), Failure> {
+pub(crate) fn send(
+    config: &OtlpConfig,
+    path: &str,
+    version: &str,
+    body: &[u8],
+) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
     let mut stream = connect(config, until)?;
-    let OtlpConfig {
-        host, port, path, ..
-    } = config;
+    let OtlpConfig { host, port, .. } = config;
     let host = match host.contains(':') {
         true => format!("[{host}]"),
         false => host.clone(),

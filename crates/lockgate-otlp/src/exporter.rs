@@ -3,193 +3,148 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockgate_config::OtlpConfig;
+use lockgate_config::{OtlpConfig, OtlpSignal};
 use lockgate_observe::{Level, Resource, SpanRecord, write_traces};
-use lockgate_shm::{Cursor, Log, Read};
+use lockgate_shm::Log;
 
-use crate::collector::{self, Failure};
-use crate::reports::{Message, Reports};
+use crate::delivery::Delivery;
+use crate::queue::Queue;
 
-/// How often the log is read. A reader that waits at the log would have to be woken by the workers.
+/// How often the logs are read. A reader that waits at a log would have to be woken by the workers.
 const TICK: Duration = Duration::from_millis(100);
-/// As many spans are sent at once, without waiting for the interval.
-const MOST_SPANS: usize = 512;
-/// How long the exporter waits before it sends spans once more, if the collector does not say, and at most.
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// While the server stops, metrics are sent this often, so that the last counts are among them.
+const LAST_METRICS: Duration = Duration::from_secs(1);
 
 /// Where spans are recorded.
-const CHANNEL: &[u8] = b"spans";
-/// Begins the records of the exporter itself: the sequence number up to which spans were sent or dropped.
-const MARK: &[u8] = b"sent";
+const SPANS: &[u8] = b"spans";
 
 /// What the process that runs the exporter provides.
 pub trait Host {
     /// Writes one message to the error log.
     fn write(&self, level: Level, message: &str);
 
-    /// Whether the server stops: spans are sent at once from then on.
-    fn is_stopping(&self) -> bool;
+    /// How far the end of the server is.
+    fn stage(&self) -> Stage;
+
+    /// Appends the metrics of the server as a body for the collector.
+    fn write_metrics(&self, out: &mut Vec<u8>, resource: Resource<'_>);
+}
+
+/// How far the end of the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It runs.
+    Running,
+    /// It stops: spans are sent at once.
+    Stopping,
+    /// All workers have ended, and this process is about to.
+    Ending,
+}
+
+/// Who sends: the attributes of the resource.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The version of the server.
+    pub version: String,
+    /// `host.name`
+    pub host_name: String,
+    /// `service.instance.id`
+    pub instance: String,
 }
 
 /// See the module.
 pub struct Exporter {
     config: OtlpConfig,
-    url: String,
-    version: String,
-    host_name: String,
-    log: Log,
-    cursor: Cursor,
-    /// Sequence number of the last record.
-    last: u64,
-    batch: Vec<Vec<u8>>,
-    due: Option<Instant>,
-    reports: Reports,
+    sender: Sender,
+    spans: Option<Queue>,
+    traces: Delivery,
+    metrics: Delivery,
+    /// When metrics are sent again.
+    metrics_due: Option<Instant>,
 }
 
 impl Exporter {
-    /// Begins with the spans that no earlier exporter has sent.
-    pub fn new(config: OtlpConfig, version: &str, host_name: &str, log: Log) -> Self {
-        let OtlpConfig {
-            host, port, path, ..
-        } = &config;
-        let (cursor, last) = unsent(log);
+    /// Begins with the spans that no earlier exporter has sent. `spans` is `None` if there is no memory for them.
+    pub fn new(config: OtlpConfig, sender: Sender, spans: Option<Log>, now: Instant) -> Self {
+        let delivery = |signal| Delivery::new(&config, signal, &sender.version);
+        let lost_before = |record: &[u8]| Some(SpanRecord::decode(record)?.lost_before);
         Self {
-            url: format!("http://{host}:{port}{path}"),
+            spans: spans.map(|log| Queue::new(log, SPANS, lost_before)),
+            traces: delivery(OtlpSignal::Traces),
+            metrics: delivery(OtlpSignal::Metrics),
+            metrics_due: config.metrics.then(|| now + config.metrics_interval),
             config,
-            version: version.to_owned(),
-            host_name: host_name.to_owned(),
-            log,
-            cursor,
-            last,
-            batch: Vec::new(),
-            due: None,
-            reports: Reports::default(),
+            sender,
         }
     }
 
-    /// Sends spans until the process ends.
-    pub fn run(&mut self, host: &dyn Host) -> ! {
+    /// Sends until the server ends.
+    pub fn run(&mut self, host: &dyn Host) {
         loop {
-            if !self.step(host, Instant::now()) {
-                thread::sleep(TICK);
+            // Before the step: what was recorded until then is sent.
+            let stage = host.stage();
+            let may_have_more = self.step(host, stage, Instant::now());
+            match stage {
+                _ if may_have_more => {}
+                Stage::Ending => return,
+                Stage::Running | Stage::Stopping => thread::sleep(TICK),
             }
         }
     }
 
-    /// Reads records, and sends them if it is time. Returns whether there may be more to read.
-    fn step(&mut self, host: &dyn Host, now: Instant) -> bool {
-        let lost = self.read(now);
-        report(host, self.reports.on_lost(lost, now));
-        let is_full = self.batch.len() >= MOST_SPANS;
-        let is_due = self.due.is_some_and(|due| now >= due);
-        if is_full || is_due || (host.is_stopping() && !self.batch.is_empty()) {
-            self.send(host);
+    /// Reads records, and sends what is due. Returns whether there may be more to read.
+    fn step(&mut self, host: &dyn Host, stage: Stage, now: Instant) -> bool {
+        let is_full = self.send_spans(host, now, stage != Stage::Running);
+        self.send_metrics(host, now, stage);
+        is_full
+    }
+
+    fn send_spans(&mut self, host: &dyn Host, now: Instant, is_stopping: bool) -> bool {
+        let Some(queue) = &mut self.spans else {
+            return false;
+        };
+        let lost = queue.read(now, self.config.interval);
+        if let Some((level, text)) = self.traces.reports.on_lost(lost, now) {
+            host.write(level, &text);
+        }
+        let is_full = queue.is_full();
+        if queue.is_due(now, is_stopping) {
+            let batch = queue.batch();
+            let mut body = Vec::new();
+            let spans = batch.iter().filter_map(|record| SpanRecord::decode(record));
+            write_traces(&mut body, resource(&self.config, &self.sender), spans);
+            let count = batch.len() as u64;
+            self.traces.send(host, &body, count);
+            queue.clear();
         }
         is_full
     }
 
-    /// Reads what workers have recorded, up to a full batch. Returns how many records were lost.
-    fn read(&mut self, now: Instant) -> u64 {
-        let mut lost: u64 = 0;
-        let mut record = Vec::new();
-        while self.batch.len() < MOST_SPANS {
-            match self.log.read(&mut self.cursor, &mut record) {
-                Read::UpToDate => break,
-                // The gap before the next record counts.
-                Read::Overrun => {}
-                Read::Record { sequence, .. } => {
-                    lost += sequence.saturating_sub(self.last.saturating_add(1));
-                    self.last = sequence;
-                    // The others are the exporter's own.
-                    let Some(span) = SpanRecord::decode(&record) else {
-                        continue;
-                    };
-                    lost = lost.saturating_add(span.lost_before);
-                    self.due.get_or_insert(now + self.config.interval);
-                    self.batch.push(std::mem::take(&mut record));
-                }
-            }
-        }
-        lost
-    }
-
-    fn send(&mut self, host: &dyn Host) {
-        let spans = self.batch.len() as u64;
-        let body = self.body();
-        self.batch.clear();
-        self.due = None;
-        let message = match self.post(&body) {
-            Ok(()) => self.reports.on_sent(&self.url),
-            Err(failure) => self.reports.on_failed(&self.url, &failure, spans),
+    fn send_metrics(&mut self, host: &dyn Host, now: Instant, stage: Stage) {
+        let Some(due) = self.metrics_due else {
+            return;
         };
-        // A successor of this process sends once more what has no mark: spans that come twice have the same ids.
-        let mark = [MARK, &self.last.to_le_bytes()].concat();
-        let _unmarked = self.log.append(CHANNEL, b"", &mark, 0);
-        report(host, message);
-    }
-
-    fn body(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        let resource = Resource {
-            service: &self.config.service,
-            version: &self.version,
-            host: &self.host_name,
+        let interval = self.config.metrics_interval;
+        let is_due = match stage {
+            Stage::Running => now >= due,
+            Stage::Stopping => now + interval >= due + LAST_METRICS.min(interval),
+            Stage::Ending => true,
         };
-        let spans = self
-            .batch
-            .iter()
-            .filter_map(|record| SpanRecord::decode(record));
-        write_traces(&mut body, resource, spans);
-        body
-    }
-
-    /// Tries twice, unless the last attempt for other spans has failed, too.
-    fn post(&self, body: &[u8]) -> Result<(), Failure> {
-        let Err(failure) = collector::send(&self.config, &self.version, body) else {
-            return Ok(());
-        };
-        match failure.retry_after(RETRY) {
-            Some(delay) if !self.reports.is_failing() => {
-                thread::sleep(delay.min(LONGEST_RETRY));
-                collector::send(&self.config, &self.version, body)
-            }
-            _ => Err(failure),
+        if is_due {
+            let mut body = Vec::new();
+            host.write_metrics(&mut body, resource(&self.config, &self.sender));
+            self.metrics.send(host, &body, 1);
+            self.metrics_due = Some(now + interval);
         }
     }
 }
 
-/// The position of the first span that was not sent, and the sequence number before it.
-fn unsent(log: Log) -> (Cursor, u64) {
-    let (mut cursor, mut record, mut sent) = (log.oldest(), Vec::new(), 0);
-    loop {
-        match log.read(&mut cursor, &mut record) {
-            Read::UpToDate => break,
-            Read::Overrun => {}
-            Read::Record { .. } => sent = marked(&record).unwrap_or(sent),
-        }
-    }
-    let (mut cursor, mut last) = (log.oldest(), sent);
-    loop {
-        let before = cursor;
-        match log.read(&mut cursor, &mut record) {
-            Read::UpToDate => return (before, last),
-            Read::Overrun => {}
-            Read::Record { sequence, .. } if sequence > sent => return (before, sequence - 1),
-            Read::Record { sequence, .. } => last = sequence,
-        }
-    }
-}
-
-/// The sequence number in a record of the exporter.
-fn marked(record: &[u8]) -> Option<u64> {
-    let number = record.strip_prefix(MARK)?.try_into().ok()?;
-    Some(u64::from_le_bytes(number))
-}
-
-fn report(host: &dyn Host, message: Option<Message>) {
-    if let Some((level, text)) = message {
-        host.write(level, &text);
+fn resource<'a>(config: &'a OtlpConfig, sender: &'a Sender) -> Resource<'a> {
+    Resource {
+        service: &config.service,
+        version: &sender.version,
+        host: &sender.host_name,
+        instance: &sender.instance,
     }
 }
 
@@ -204,6 +159,8 @@ mod tests {
     use lockgate_observe::SpanText;
     use lockgate_shm::LogPlan;
 
+    use crate::queue::BATCH;
+
     #[derive(Default)]
     struct Recorder(Mutex<Vec<String>>);
 
@@ -212,8 +169,12 @@ mod tests {
             self.0.lock().unwrap().push(message.to_owned());
         }
 
-        fn is_stopping(&self) -> bool {
-            false
+        fn stage(&self) -> Stage {
+            Stage::Running
+        }
+
+        fn write_metrics(&self, out: &mut Vec<u8>, resource: Resource<'_>) {
+            out.extend_from_slice(format!("{{{}}}\n", resource.instance).as_bytes());
         }
     }
 
@@ -235,7 +196,7 @@ mod tests {
             };
             let mut record = Vec::new();
             span.encode(&mut record);
-            log.append(CHANNEL, b"", &record, 0).unwrap();
+            log.append(SPANS, b"", &record, 0).unwrap();
         }
     }
 
@@ -247,8 +208,27 @@ mod tests {
             sample: 10_000,
             service: "shop".into(),
             interval: Duration::from_secs(5),
+            ..OtlpConfig::default()
         };
-        Exporter::new(config, "1.2.3", "web1", log)
+        started(config, Some(log), Instant::now())
+    }
+
+    fn started(config: OtlpConfig, log: Option<Log>, now: Instant) -> Exporter {
+        let sender = Sender {
+            version: "1.2.3".to_owned(),
+            host_name: "web1".to_owned(),
+            instance: "web1:7".to_owned(),
+        };
+        Exporter::new(config, sender, log, now)
+    }
+
+    fn batch(exporter: &Exporter) -> usize {
+        exporter.spans.as_ref().unwrap().batch().len()
+    }
+
+    fn read(exporter: &mut Exporter, now: Instant) -> u64 {
+        let queue = exporter.spans.as_mut().unwrap();
+        queue.read(now, Duration::from_secs(5))
     }
 
     /// Answers one connection with each of these, and returns the requests.
@@ -276,15 +256,15 @@ mod tests {
         let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"; 2]));
         let (host, start) = (Recorder::default(), Instant::now());
         append(log, 3);
-        assert!(!exporter.step(&host, start));
-        assert!(!exporter.step(&host, start + Duration::from_millis(4999)));
-        assert_eq!(exporter.batch.len(), 3);
-        assert!(!exporter.step(&host, start + Duration::from_secs(5)));
-        append(log, MOST_SPANS as u64 + 1);
-        assert!(exporter.step(&host, start + Duration::from_secs(6)));
+        assert!(!exporter.step(&host, Stage::Running, start));
+        assert!(!exporter.step(&host, Stage::Running, start + Duration::from_millis(4999)));
+        assert_eq!(batch(&exporter), 3);
+        assert!(!exporter.step(&host, Stage::Running, start + Duration::from_secs(5)));
+        append(log, BATCH as u64 + 1);
+        assert!(exporter.step(&host, Stage::Running, start + Duration::from_secs(6)));
         let requests = collector.join().unwrap();
         let spans = requests.iter().map(|text| text.matches("spanId").count());
-        assert_eq!(spans.collect::<Vec<_>>(), [3, MOST_SPANS]);
+        assert_eq!(spans.collect::<Vec<_>>(), [3, BATCH]);
         let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
         let head: Vec<&str> = head.split("\r\n").collect();
         assert_eq!(head[0], "POST /v1/traces HTTP/1.1");
@@ -312,8 +292,8 @@ mod tests {
             let collector = thread::spawn(move || collect(listener, answers));
             let (host, start) = (Recorder::default(), Instant::now());
             append(log, 1);
-            exporter.step(&host, start);
-            exporter.step(&host, start + Duration::from_secs(5));
+            exporter.step(&host, Stage::Running, start);
+            exporter.step(&host, Stage::Running, start + Duration::from_secs(5));
             let requests = collector.join().unwrap();
             assert!(requests.windows(2).all(|two| two[0] == two[1]));
             let messages = host.0.into_inner().unwrap().join("\n");
@@ -322,7 +302,7 @@ mod tests {
                 expected.iter().all(|part| messages.contains(part)),
                 "{messages}"
             );
-            assert!(exporter.batch.is_empty());
+            assert!(batch(&exporter) == 0);
         }
     }
 
@@ -335,17 +315,17 @@ mod tests {
         let mut first = exporter(log, port);
         let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"]));
         let (host, start) = (Recorder::default(), Instant::now());
-        first.step(&host, start);
-        assert_eq!(first.batch.len(), 2, "recorded before it was there");
-        first.step(&host, start + Duration::from_secs(5));
+        first.step(&host, Stage::Running, start);
+        assert_eq!(batch(&first), 2, "recorded before it was there");
+        first.step(&host, Stage::Running, start + Duration::from_secs(5));
         collector.join().unwrap();
         append(log, 3);
-        first.step(&host, start + Duration::from_secs(6));
+        first.step(&host, Stage::Running, start + Duration::from_secs(6));
         for _ in 0..2 {
             let mut second = exporter(log, port);
-            assert_eq!(second.read(start), 0);
+            assert_eq!(read(&mut second, start), 0);
             assert_eq!(
-                second.batch.len(),
+                batch(&second),
                 3,
                 "what the first one has read and not sent"
             );
@@ -357,8 +337,48 @@ mod tests {
         let log = log(4096);
         let mut exporter = exporter(log, 1);
         append(log, 100);
-        let lost = exporter.read(Instant::now());
-        assert_eq!(lost + exporter.batch.len() as u64, 100);
+        let lost = read(&mut exporter, Instant::now());
+        assert_eq!(lost + batch(&exporter) as u64, 100);
         assert!(lost > 50);
+    }
+
+    #[test]
+    fn metrics_are_sent_at_their_interval_and_each_second_while_the_server_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = OtlpConfig {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            path: "/otlp/v1/traces".into(),
+            metrics: true,
+            metrics_interval: Duration::from_secs(60),
+            ..OtlpConfig::default()
+        };
+        let start = Instant::now();
+        let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"; 4]));
+        let mut exporter = started(config, None, start);
+        let host = Recorder::default();
+        let mut sent_at = Vec::new();
+        for (milliseconds, stage) in [
+            (59_000, Stage::Running),
+            (60_000, Stage::Running),
+            (61_000, Stage::Running),
+            (119_000, Stage::Running),
+            (120_000, Stage::Running),
+            (121_000, Stage::Stopping),
+            (121_500, Stage::Stopping),
+            (121_600, Stage::Ending),
+        ] {
+            let due = exporter.metrics_due;
+            exporter.send_metrics(&host, start + Duration::from_millis(milliseconds), stage);
+            if exporter.metrics_due != due {
+                sent_at.push(milliseconds);
+            }
+        }
+        assert_eq!(sent_at, [60_000, 120_000, 121_000, 121_600]);
+        let requests = collector.join().unwrap();
+        for request in requests {
+            assert!(request.starts_with("POST /otlp/v1/metrics HTTP/1.1\r\n"));
+            assert!(request.ends_with("\r\n\r\n{web1:7}\n"), "{request}");
+        }
     }
 }

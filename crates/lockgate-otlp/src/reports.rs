@@ -1,8 +1,10 @@
-//! What is logged about the exporter: a change for the worse once, with the number of spans that were lost when it is
-//! over.
+//! What is logged about one signal: a change for the worse once, with the number of spans or the like that were lost when
+//! it is over.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use lockgate_config::OtlpSignal;
 use lockgate_observe::Level;
 
 /// Lost records are reported at most this often.
@@ -12,9 +14,11 @@ const BETWEEN: Duration = Duration::from_secs(60);
 pub(crate) type Message = (Level, String);
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Reports {
-    /// Spans that were dropped since the collector has failed; `None`: it works.
+    signal: OtlpSignal,
+    /// Where it is sent.
+    url: String,
+    /// What was dropped since the collector has failed; `None`: it works.
     dropped: Option<u64>,
     /// Records that workers have lost since the last report.
     lost: u64,
@@ -22,28 +26,47 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// The collector has taken spans.
-    pub(crate) fn on_sent(&mut self, url: &str) -> Option<Message> {
+    pub(crate) fn new(signal: OtlpSignal, url: String) -> Self {
+        Self {
+            signal,
+            url,
+            dropped: None,
+            lost: 0,
+            reported_at: None,
+        }
+    }
+
+    /// The collector has taken a request.
+    pub(crate) fn on_sent(&mut self) -> Option<Message> {
         let dropped = self.dropped.take()?;
-        let text = format!("spans are sent to {url} again; {dropped} were lost");
+        let url = &self.url;
+        let text = match self.signal {
+            OtlpSignal::Traces => format!("spans are sent to {url} again; {dropped} were lost"),
+            OtlpSignal::Metrics => {
+                format!(
+                    "metrics are sent to {url} again, for the first time after {dropped} failures"
+                )
+            }
+        };
         Some((Level::Info, text))
     }
 
-    /// The collector has not taken these spans.
-    pub(crate) fn on_failed(
-        &mut self,
-        url: &str,
-        failure: &dyn std::fmt::Display,
-        spans: u64,
-    ) -> Option<Message> {
+    /// The collector has not taken `count` spans or the like.
+    pub(crate) fn on_failed(&mut self, failure: &dyn Display, count: u64) -> Option<Message> {
         if let Some(dropped) = &mut self.dropped {
-            *dropped += spans;
+            *dropped += count;
             return None;
         }
-        self.dropped = Some(spans);
-        let text = format!(
-            "cannot send spans to {url}: {failure}; they are dropped until it takes them again (setting: otlp)"
-        );
+        self.dropped = Some(count);
+        let url = &self.url;
+        let text = match self.signal {
+            OtlpSignal::Traces => format!(
+                "cannot send spans to {url}: {failure}; they are dropped until it takes them again (setting: otlp)"
+            ),
+            OtlpSignal::Metrics => format!(
+                "cannot send metrics to {url}: {failure}; no count is lost, since later metrics include it (setting: otlp_metrics)"
+            ),
+        };
         Some((Level::Warning, text))
     }
 
@@ -74,24 +97,33 @@ mod tests {
 
     #[test]
     fn a_collector_that_fails_is_reported_once_and_when_it_works_again() {
-        let mut reports = Reports::default();
-        assert_eq!(reports.on_sent("u"), None);
-        let (level, text) = reports.on_failed("u", &"it answers 500", 3).unwrap();
-        assert_eq!(level, Level::Warning);
-        assert!(
-            text.starts_with("cannot send spans to u: it answers 500;"),
-            "{text}"
-        );
-        assert_eq!(reports.on_failed("u", &"it answers 500", 4), None);
-        assert!(reports.is_failing());
-        let expected = "spans are sent to u again; 7 were lost".to_owned();
-        assert_eq!(reports.on_sent("u"), Some((Level::Info, expected)));
-        assert!(!reports.is_failing() && reports.on_sent("u").is_none());
+        for (signal, failed, works) in [
+            (
+                OtlpSignal::Traces,
+                "cannot send spans to u: it answers 500;",
+                "spans are sent to u again; 7 were lost",
+            ),
+            (
+                OtlpSignal::Metrics,
+                "cannot send metrics to u: it answers 500;",
+                "metrics are sent to u again, for the first time after 7 failures",
+            ),
+        ] {
+            let mut reports = Reports::new(signal, "u".to_owned());
+            assert_eq!(reports.on_sent(), None);
+            let (level, text) = reports.on_failed(&"it answers 500", 3).unwrap();
+            assert_eq!(level, Level::Warning);
+            assert!(text.starts_with(failed), "{text}");
+            assert_eq!(reports.on_failed(&"it answers 500", 4), None);
+            assert!(reports.is_failing());
+            assert_eq!(reports.on_sent(), Some((Level::Info, works.to_owned())));
+            assert!(!reports.is_failing() && reports.on_sent().is_none());
+        }
     }
 
     #[test]
     fn lost_records_are_reported_once_a_minute() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::new(OtlpSignal::Traces, String::new());
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(reports.on_lost(0, at(0)), None);

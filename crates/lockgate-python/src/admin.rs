@@ -27,9 +27,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Networks, ProxiesConfig, Threads};
 use lockgate_observe::{
-    CacheCounts, CertificatesView, LimitsView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard,
-    WorkerStacks, WorkerView, write_cache_metrics, write_certificate_metrics, write_limit_metrics,
-    write_limits, write_metrics, write_push_metrics, write_stacks, write_status, write_uwsgi,
+    CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks, WorkerView,
+    write_limits, write_stacks, write_status, write_uwsgi,
 };
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates, Store};
@@ -49,6 +48,9 @@ use profile::Profiling;
 use publishing::Publishing;
 use purging::Purging;
 
+pub(crate) use limits::view as limits_view;
+
+use crate::metrics::{Counted, limits_redis};
 use crate::purging::CachePurger;
 use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
@@ -147,9 +149,13 @@ pub(crate) fn run(
         actions,
         publishing,
         purging,
-        responses: shared.responses,
-        rates: shared.rates,
-        limits_redis: config.shared_rate_limits().map(ToString::to_string),
+        counted: Counted {
+            scoreboard,
+            broadcast_log: shared.broadcast_log.filter(|_| config.push.is_enabled),
+            responses: shared.responses,
+            rates: shared.rates,
+            limits_redis: limits_redis(config),
+        },
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     if let Some(recording) = recording {
@@ -161,23 +167,6 @@ pub(crate) fn run(
         log: Arc::clone(log),
     });
     Ok(context.run(&worker_control))
-}
-
-fn cache_counts(responses: &ResponseStore) -> CacheCounts {
-    let counts = responses.counts();
-    CacheCounts {
-        hits: counts.hits,
-        misses: counts.misses,
-        collapsed: counts.collapsed,
-        stored: counts.stored,
-        evicted: counts.evicted,
-        purged: counts.purged,
-        refused: counts.refused,
-        corrupt: counts.corrupt,
-        entries: counts.entries,
-        bytes: counts.bytes,
-        capacity: counts.capacity,
-    }
 }
 
 /// Responses take microseconds and never block, except for those that wait for workers (/stacks, /profile): hence more
@@ -227,11 +216,7 @@ struct Admin {
     actions: Actions,
     publishing: Publishing,
     purging: Purging,
-    responses: Option<ResponseStore>,
-    /// What the rate limits count.
-    rates: Option<Rates>,
-    /// Where hosts share what their rate limits count.
-    limits_redis: Option<String>,
+    counted: Counted,
 }
 
 impl App for Admin {
@@ -282,26 +267,14 @@ impl Admin {
         }
     }
 
-    fn limits(&self, now: u64) -> LimitsView {
-        limits::view(self.rates.as_ref(), self.limits_redis.as_deref(), now)
-    }
-
     fn read(&self, path: &[u8]) -> Answer {
         let now = monotonic_nanos();
         let mut body = Vec::new();
         match path {
             b"/" => page::answer(),
             b"/metrics" => {
-                write_metrics(&mut body, self.scoreboard, VERSION, now, process_memory);
-                write_certificate_metrics(&mut body, &self.certificates());
-                if let Some(broadcast) = self.publishing.broadcast {
-                    let published = broadcast.log.last_sequence();
-                    write_push_metrics(&mut body, self.scoreboard, published);
-                }
-                if let Some(responses) = self.responses {
-                    write_cache_metrics(&mut body, &cache_counts(&responses));
-                }
-                write_limit_metrics(&mut body, &self.limits(now));
+                let families = self.counted.families(&self.certificates(), now);
+                families.write_text(&mut body);
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
@@ -310,7 +283,7 @@ impl Admin {
                 Answer::ok(JSON, body)
             }
             b"/limits" => {
-                write_limits(&mut body, &self.limits(now));
+                write_limits(&mut body, &self.counted.limits(now));
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
+use crate::metrics::{Counted, limits_redis};
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::purging::CachePurger;
@@ -31,7 +32,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, hook_process, interpreter, relay, spans, successor, watching};
+use crate::{acme, admin, exporter, hook_process, interpreter, relay, successor, watching};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -64,7 +65,7 @@ pub(crate) struct PythonHooks {
     pub(crate) purge_log: Option<Log>,
     /// What the rate limits count, if the system provides its memory.
     pub(crate) rates: Option<Rates>,
-    /// What the span exporter sends, if `otlp` is set.
+    /// What the OTLP exporter sends, if `otlp` is set.
     pub(crate) span_log: Option<Log>,
     pub(crate) scoreboard: Option<Scoreboard>,
     /// In a worker or a fork server: reports of the files of the application, if `reload` is set.
@@ -329,12 +330,19 @@ impl Hooks for PythonHooks {
     }
 
     fn run_exporter(&mut self, context: WorkerContext) -> i32 {
-        if let Err(code) = self.become_side_process(Role::Exporter, "span exporter", &context) {
+        if let Err(code) = self.become_side_process(Role::Exporter, "OTLP exporter", &context) {
             return code;
         }
-        let (spans, scoreboard) = (self.span_log, self.scoreboard);
-        spans::run(&self.config, &self.log, context, spans, scoreboard).unwrap_or_else(|error| {
-            let message = format!("the span exporter cannot start: {error}");
+        let config = &self.config;
+        let counted = self.scoreboard.map(|scoreboard| Counted {
+            scoreboard,
+            broadcast_log: self.broadcast_log.filter(|_| config.push.is_enabled),
+            responses: self.responses,
+            rates: self.rates,
+            limits_redis: limits_redis(config),
+        });
+        exporter::run(config, &self.log, context, self.span_log, counted).unwrap_or_else(|error| {
+            let message = format!("the OTLP exporter cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })

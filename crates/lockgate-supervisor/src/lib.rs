@@ -34,6 +34,7 @@ pub use child::worker_control::WorkerControl;
 pub use handover::{HANDOVER, check_handover};
 pub use hooks::{Fork, Hooks, LoadFailure, SettingsFailure, SharedContents, Successor};
 pub use operators::{OperatorRequests, peer_user};
+pub use processes::cpu_times::{CpuTimes, cpu_times};
 pub use processes::evaluation::{Evaluation, EvaluationFailure};
 pub use processes::exit_status::ExitStatus;
 pub use processes::in_flight::InFlightRequest;

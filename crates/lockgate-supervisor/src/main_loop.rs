@@ -459,6 +459,7 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin {
             admin.end();
         }
+        self.optional.finish_exporter();
         self.optional.end_all();
         if let Some(pid_file) = &self.pid_file {
             pid_file.remove();

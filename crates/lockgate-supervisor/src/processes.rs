@@ -1,6 +1,7 @@
 //! Child processes as the supervisor sees them: channels, signals, memory, exit.
 
 pub(crate) mod admin_process;
+pub(crate) mod cpu_times;
 pub(crate) mod descendants;
 pub(crate) mod evaluation;
 pub(crate) mod exit_status;

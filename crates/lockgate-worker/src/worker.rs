@@ -322,6 +322,7 @@ fn are_counts_read(config: &Config) -> bool {
         || config.canary_period.is_some()
         || config.statsd.address.is_some()
         || config.uwsgi.shows_counters()
+        || (config.identity.otlp.as_ref()).is_some_and(|otlp| otlp.metrics)
 }
 
 /// A running worker, for the thread that supervises it.

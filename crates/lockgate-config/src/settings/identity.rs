@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::access::http_url;
+use crate::identity::TRACES;
 use crate::kind::Kind;
 use crate::memory::percent_words;
 use crate::notation::{duration_text, quoted};
@@ -124,7 +125,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["otlp-service"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Name of the service in spans (`service.name`).",
+        doc: "Name of the service in what `otlp` sends (`service.name`).",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -153,10 +154,43 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         show: |builder| duration_text(builder.otlp.interval),
     },
+    Setting {
+        name: "otlp_metrics",
+        section: Section::Identity,
+        short: None,
+        flags: &["otlp-metrics"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Send the metrics of the server to the collector of `otlp` as well. Their path has `/v1/metrics` in place of `/v1/traces`. \
+              They are those of the admin listener, which is not needed for it.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.otlp.metrics = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.otlp.metrics.to_string(),
+    },
+    Setting {
+        name: "otlp_metrics_interval",
+        section: Section::Identity,
+        short: None,
+        flags: &["otlp-metrics-interval"],
+        shape: Shape::Value,
+        kind: Kind::Interval {
+            least: Duration::from_secs(1),
+            most: Duration::from_secs(3600),
+        },
+        doc: "How often `otlp_metrics` sends the metrics.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.otlp.metrics_interval = interval(value)?;
+            Ok(())
+        },
+        show: |builder| duration_text(builder.otlp.metrics_interval),
+    },
 ];
-
-/// OpenTelemetry's path for spans.
-const TRACES: &str = "/v1/traces";
 
 fn collector(text: &str) -> Result<(String, u16, String), ValueError> {
     let refuse = |requirement: &str| ValueError {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{given, refused};
-use crate::{SameSite, SecretSource, SessionConfig, SessionStore};
+use crate::{OtlpSignal, SameSite, SecretSource, SessionConfig, SessionStore};
 
 /// Values that are refused, and a part of the answer.
 pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
@@ -38,6 +38,11 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
             ("'2m'", "at most 60s"),
             ("true", "must be a time"),
         ],
+    ),
+    ("otlp_metrics", &[("'x'", "true or false")]),
+    (
+        "otlp_metrics_interval",
+        &[("'100ms'", "at least 1s"), ("'2h'", "at most 3600s")],
     ),
     (
         "session",
@@ -204,7 +209,7 @@ fn what_is_printed_means_the_same() {
         let second = given(&[], &[], Some(&printed)).expect(&printed);
         assert_eq!(first.config.session, second.config.session, "{printed}");
     }
-    let file = "otlp = 'http://[::1]:4318'\notlp_sample = '12.5%'\notlp_service = 'shop'\notlp_interval = '500ms'\nrequest_id = true\ntrace = true\n\
+    let file = "otlp = 'http://[::1]:4318'\notlp_sample = '12.5%'\notlp_service = 'shop'\notlp_interval = '500ms'\notlp_metrics = true\notlp_metrics_interval = '10s'\nrequest_id = true\ntrace = true\n\
                 maintenance = { on = true, allow = ['10.0.0.0/8'], paths = ['/health', '/'], retry_after = '1h' }";
     let first = given(&["a:b"], &[], Some(file)).unwrap();
     let printed = first.print();
@@ -236,6 +241,15 @@ fn spans_go_to_a_collector() {
         );
         assert_eq!((otlp.sample, otlp.service.as_str()), (10_000, "lockgate"));
         assert_eq!(otlp.interval, Duration::from_secs(5));
+    }
+    for (url, path) in [
+        ("http://c", "/v1/metrics"),
+        ("http://c/otlp/v1/traces", "/otlp/v1/metrics"),
+    ] {
+        let config = given(&["a:b", "--otlp", url, "--otlp-metrics"], &[], None);
+        let otlp = config.unwrap().config.identity.otlp.expect(url);
+        assert_eq!(otlp.path_of(OtlpSignal::Metrics), path, "{url}");
+        assert_eq!(otlp.metrics_interval, Duration::from_secs(60));
     }
     let resolved = given(&["a:b", "--otlp-sample=1%"], &[], None).unwrap();
     assert_eq!(resolved.config.identity.otlp, None);

@@ -11,7 +11,7 @@ use lockgate_shm::rates::{Offender, ShownKey};
 const MOST_OFFENDERS: usize = 20;
 
 /// All limits, and through which Redis server hosts share what they count; `now` is the monotonic clock in nanoseconds.
-pub(super) fn view(rates: Option<&Rates>, redis: Option<&str>, now: u64) -> LimitsView {
+pub(crate) fn view(rates: Option<&Rates>, redis: Option<&str>, now: u64) -> LimitsView {
     let Some(rates) = rates else {
         return LimitsView::default();
     };

@@ -6,7 +6,8 @@ use lockgate_history::{Now, Usage};
 
 use super::answer::{Answer, JSON, VERSION};
 use super::history::moment;
-use super::{Admin, cache_counts, readiness};
+use super::{Admin, readiness};
+use crate::metrics::cache_counts;
 
 /// The path of this moment.
 pub(super) const PATH: &[u8] = b"/now";
@@ -27,9 +28,9 @@ impl Admin {
             readiness: &readiness,
             usage: &usage,
             threads: &HashMap::new(),
-            limits: &self.limits(at.monotonic),
+            limits: &self.counted.limits(at.monotonic),
             certificates: &self.certificates(),
-            cache: self.responses.as_ref().map(cache_counts),
+            cache: self.counted.responses.as_ref().map(cache_counts),
         };
         let mut body = Vec::new();
         now.write(&mut body, &mut |_, _| None);

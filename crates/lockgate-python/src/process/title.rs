@@ -44,7 +44,7 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-spans`, `shop-watch`,
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-otlp`, `shop-watch`,
 /// `shop-hooks`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
@@ -54,7 +54,7 @@ fn short_name(name: &str, role: Role) -> String {
         Role::Admin => "-admin".to_owned(),
         Role::Acme => "-acme".to_owned(),
         Role::Relay => "-relay".to_owned(),
-        Role::Exporter => "-spans".to_owned(),
+        Role::Exporter => "-otlp".to_owned(),
         Role::Watcher => "-watch".to_owned(),
         Role::Hooks => "-hooks".to_owned(),
     };
@@ -74,7 +74,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::Admin => "admin".to_owned(),
         Role::Acme => "acme".to_owned(),
         Role::Relay => "relay".to_owned(),
-        Role::Exporter => "spans".to_owned(),
+        Role::Exporter => "otlp".to_owned(),
         Role::Watcher => "watch".to_owned(),
         Role::Hooks => "hooks".to_owned(),
     };

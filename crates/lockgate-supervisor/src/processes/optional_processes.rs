@@ -1,4 +1,4 @@
-//! The side processes that only some settings need: the ACME process, the Redis relay, the span exporter and the
+//! The side processes that only some settings need: the ACME process, the Redis relay, the OTLP exporter and the
 //! watcher.
 //!
 //! The ACME process is started when the first workers serve, because they answer the authority's challenges; the server
@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use lockgate_observe::Level;
@@ -61,7 +61,7 @@ impl Duty {
         match self {
             Self::Acme => "ACME process",
             Self::Relay => "Redis relay",
-            Self::Exporter => "span exporter",
+            Self::Exporter => "OTLP exporter",
             Self::Watcher => "watcher",
         }
     }
@@ -138,6 +138,13 @@ impl OptionalProcesses {
     pub(crate) fn end(&mut self, duty: Duty) {
         if let Some(mut process) = self.get(duty).take() {
             process.end();
+        }
+    }
+
+    /// Lets the exporter send what there is at the end of the server, for at most a second.
+    pub(crate) fn finish_exporter(&mut self) {
+        if let Some(exporter) = &mut self.exporter {
+            exporter.finish(Duration::from_secs(1));
         }
     }
 
@@ -267,7 +274,6 @@ fn is_watched_alike(running: &Config, config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-    use std::time::Duration;
 
     use lockgate_config::{
         AppSpec, HostPattern, OtlpConfig, Rate, RateKey, RateLimitConfig, RedisAddress,
@@ -341,7 +347,7 @@ mod tests {
             path: "/v1/traces".to_owned(),
             sample: 10_000,
             service: "shop".to_owned(),
-            interval: Duration::from_secs(5),
+            ..OtlpConfig::default()
         });
         assert_is_needed(Duty::Exporter, &config, true);
     }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
@@ -222,6 +223,17 @@ impl SideProcess {
         let (_, status) = waitpid(pid, WaitOptions::NOHANG).ok()??;
         self.running = None;
         ExitStatus::of(status)
+    }
+
+    /// Asks the process to end, and waits for it at most this long.
+    pub(crate) fn finish(&mut self, within: Duration) {
+        if !self.send(ControlMessage::Stop) {
+            return;
+        }
+        let until = Instant::now() + within;
+        while self.reap().is_none() && self.running.is_some() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Kills the process.

@@ -1,4 +1,4 @@
-//! The log of spans: what workers record of sampled requests, for the span exporter.
+//! The log of spans: what workers record of sampled requests, for the OTLP exporter.
 
 use lockgate_config::IdentityConfig;
 use lockgate_observe::Level;

@@ -164,7 +164,6 @@ mod tests {
     use super::*;
     use lockgate_config::OtlpConfig;
     use lockgate_http::{Limits, RequestParser};
-    use std::time::Duration;
 
     fn stage(config: &IdentityConfig) -> Identify {
         Identify::new(config, &Arc::new(IdGenerator::seeded()))
@@ -316,7 +315,7 @@ mod tests {
                 path: "/v1/traces".into(),
                 sample,
                 service: "shop".into(),
-                interval: Duration::from_secs(1),
+                ..OtlpConfig::default()
             };
             let stage = stage(&IdentityConfig {
                 otlp: Some(otlp),

@@ -1,4 +1,4 @@
-//! Span records: what a sampled request was, for the span exporter, in a log that it shares with the workers.
+//! Span records: what a sampled request was, for the OTLP exporter, in a log that it shares with the workers.
 //!
 //! Invariant: no thread waits here. A record that finds the log locked, as by another worker that writes, tries a few
 //! times and is counted as lost then; the next record passes the count on.

@@ -1,19 +1,9 @@
 //! Spans in the JSON encoding of OTLP 1 (`ExportTraceServiceRequest`), named by the semantic conventions of HTTP
 //! server spans, version 1.26: ids are hexadecimal, and 64-bit numbers are texts.
 
-use super::record::{SpanRecord, SpanText};
+use super::{Resource, export};
 use crate::object::Json;
-
-/// Who sends the spans.
-#[derive(Debug, Clone, Copy)]
-pub struct Resource<'a> {
-    /// `service.name`
-    pub service: &'a str,
-    /// The version of this server.
-    pub version: &'a str,
-    /// `host.name`; empty: it is not known.
-    pub host: &'a str,
-}
+use crate::spans::{SpanRecord, SpanText};
 
 /// Methods that the conventions know; others are `_OTHER`.
 const METHODS: [&[u8]; 9] = [
@@ -34,39 +24,10 @@ pub fn write_traces<'r>(
     resource: Resource<'_>,
     spans: impl IntoIterator<Item = SpanRecord<&'r [u8]>>,
 ) {
-    let mut json = Json::default();
-    json.open('{');
-    json.key("resourceSpans");
-    json.open('[');
-    json.open('{');
-    json.key("resource");
-    json.open('{');
-    json.key("attributes");
-    json.open('[');
-    json.attribute("service.name", resource.service.as_bytes());
-    json.attribute("host.name", resource.host.as_bytes());
-    json.attribute("telemetry.sdk.name", b"lockgate");
-    json.attribute("telemetry.sdk.language", b"rust");
-    json.attribute("telemetry.sdk.version", resource.version.as_bytes());
-    json.close(']');
-    json.close('}');
-    json.key("scopeSpans");
-    json.open('[');
-    json.open('{');
-    json.key("scope");
-    json.open('{');
-    json.text("name", b"lockgate");
-    json.text("version", resource.version.as_bytes());
-    json.close('}');
-    json.key("spans");
-    json.open('[');
-    for span in spans {
-        json.span(&span);
-    }
-    for bracket in [']', '}', ']', '}', ']', '}'] {
-        json.close(bracket);
-    }
-    json.finish(out);
+    let keys = ["resourceSpans", "scopeSpans", "spans"];
+    export(out, resource, keys, |json| {
+        spans.into_iter().for_each(|span| json.span(&span));
+    });
 }
 
 impl Json {
@@ -93,8 +54,8 @@ impl Json {
         self.text("name", if is_known { method } else { b"HTTP" });
         self.number("kind", SERVER);
         let ended = span.began.saturating_add(span.duration);
-        self.text("startTimeUnixNano", span.began.to_string().as_bytes());
-        self.text("endTimeUnixNano", ended.to_string().as_bytes());
+        self.long("startTimeUnixNano", span.began);
+        self.long("endTimeUnixNano", ended);
         self.key("attributes");
         self.open('[');
         self.attributes(span, is_known);
@@ -145,52 +106,6 @@ impl Json {
                 failure => self.attribute("error.type", failure),
             }
         }
-    }
-
-    /// A text attribute; an empty one is left out.
-    fn attribute(&mut self, key: &str, value: &[u8]) {
-        if !value.is_empty() {
-            self.value(key, |json| json.text("stringValue", value));
-        }
-    }
-
-    fn number_attribute(&mut self, key: &str, value: u64) {
-        self.value(key, |json| {
-            json.text("intValue", value.to_string().as_bytes())
-        });
-    }
-
-    fn seconds_attribute(&mut self, key: &str, nanoseconds: u64) {
-        self.value(key, |json| json.seconds("doubleValue", nanoseconds));
-    }
-
-    /// A list of one text; an empty one is left out.
-    fn list_attribute(&mut self, key: &str, value: &[u8]) {
-        if value.is_empty() {
-            return;
-        }
-        self.value(key, |json| {
-            json.key("arrayValue");
-            json.open('{');
-            json.key("values");
-            json.open('[');
-            json.open('{');
-            json.text("stringValue", value);
-            json.close('}');
-            json.close(']');
-            json.close('}');
-        });
-    }
-
-    fn value(&mut self, key: &str, write: impl FnOnce(&mut Self)) {
-        self.separate();
-        self.open('{');
-        self.text("key", key.as_bytes());
-        self.key("value");
-        self.open('{');
-        write(self);
-        self.close('}');
-        self.close('}');
     }
 }
 
@@ -256,6 +171,7 @@ mod tests {
             service: "shop",
             version: "1.2.3",
             host: "web1",
+            instance: "web1:7",
         };
         write_traces(&mut out, resource, spans);
         assert!(out.is_ascii());
