@@ -35,8 +35,10 @@ def hold(until):
 
 
 def wait_for_lock(until):
-    if LOCK.acquire(timeout=max(0, until - time.monotonic())):  # waits for the lock
-        LOCK.release()
+    # Until the other view has it.
+    while (rest := until - time.monotonic()) > 0:
+        if LOCK.acquire(timeout=rest):  # waits for the lock
+            LOCK.release()
 
 
 VIEWS = {

@@ -49,7 +49,8 @@ class Admin:
         """The text of a profile."""
         target = f"/profile?{urlencode(query)}"
         with Wire(str(self.path), timeout=query["seconds"] + 20) as wire:
-            wire.send(request("GET", target, "Connection: close", "Lockgate-Action: test"))
+            headers = ["Connection: close", "Lockgate-Action: test"]
+            wire.send(request("GET", target, *headers, host="localhost"))
             response = wire.response()
             wire.expect_close()
         assert response.status == 200, response

@@ -125,7 +125,7 @@ def test_what_the_server_refuses_is_reported(listener, tmp_path, status, body, p
 
 def ask(admin, target, *headers, method="GET"):
     with Wire(str(admin.path)) as wire:
-        wire.send(request(method, target, "Connection: close", *headers))
+        wire.send(request(method, target, "Connection: close", *headers, host="localhost"))
         response = wire.response(method)
         wire.expect_close()
     return response.status, response.body.decode()
@@ -138,7 +138,7 @@ def test_a_profile_needs_the_header_that_no_page_of_another_origin_can_send(star
         ("/profile", [], (400, "a profile needs the header Lockgate-Action, with any value\n")),
         ("/profile?rate=x", [action], (400, "rate=x: rate must be a number of samples")),
         ("/profile?worker=99", [action], (404, "worker 99 does not serve")),
-        ("/profile/", [action], (404, "try /metrics")),
+        ("/profile/", [action], (404, "try /, /metrics")),
     ]:
         status, body = ask(admin, target, *headers)
         assert status == expected[0] and body.startswith(expected[1]), (target, body)
