@@ -110,6 +110,7 @@ impl Now<'_> {
         json.separate();
         json.open('{');
         json.worker_fields(worker, self.at.monotonic);
+        json.number("threads_limit", worker.threads);
         match self.usage.get(&worker.pid) {
             Some(usage) => {
                 json.number("memory", usage.memory);

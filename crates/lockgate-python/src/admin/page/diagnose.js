@@ -150,7 +150,7 @@ function diagnose(state) {
   const change = worst && from != null ? changeBefore(events, from, slack) : null;
   const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };
   if (!worst) {
-    const busy = now && now.workers ? [sum(now.workers.map((w) => w.threads_busy)), sum(now.workers.map((w) => w.threads))] : null;
+    const busy = now && now.workers ? [sum(now.workers.map((w) => w.threads_busy)), sum(now.workers.map(threadsOf))] : null;
     const recent = data && summary(data, data.to - Math.max(30, data.step), data.to);
     if (!recent || !recent.total) result.title = now && now.now - now.started < 120 ? `Started ${duration(now.now - now.started)} ago; no requests yet` : 'No requests';
     else result.title = `Nothing stands out: ${count(recent.rate)} requests/s, p95 ${duration(recent.p95)}${busy ? `, ${busy[0]} of ${busy[1]} threads busy` : ''}`;

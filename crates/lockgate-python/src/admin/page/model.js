@@ -8,6 +8,9 @@ const LOSS_WORDS = {
   queue_timeout: 'waited too long for a thread', request_timeout: 'ran too long',
 };
 
+/** How many threads a worker may have: fewer are started until they are needed. */
+const threadsOf = (worker) => worker.threads_limit || worker.threads;
+
 /** The value below which a share `q` of a histogram lies; null without any. Interpolates in the logarithm. */
 function quantile(counts, bounds, q) {
   const total = sum(counts);

@@ -51,7 +51,7 @@ function showFigures(state) {
   const was = (value, text) => (value == null ? '' : `usually ${text(value)}`);
   const workers = (now && now.workers) || [];
   const busy = selection || !now ? recent && recent.running : sum(workers.map((w) => w.threads_busy));
-  const all = selection || !now ? recent && recent.threads : sum(workers.map((w) => w.threads));
+  const all = selection || !now ? recent && recent.threads : sum(workers.map(threadsOf));
   const waiting = selection || !now ? recent && recent.waiting : sum(workers.map((w) => w.requests_waiting));
   const failed = recent && recent.total ? recent.failed / recent.total : null;
   const items = [

@@ -11,13 +11,13 @@ function showWorkers(state) {
   }
   const words = [...byGeneration].sort((a, b) => b[0] - a[0]).map(([number, { serving, draining }]) => `generation ${number}: ${serving} serving${draining ? `, ${draining} draining` : ''}`);
   setText(byId('workers-note'), words.join('; '));
-  const full = workers.filter((worker) => worker.threads && worker.threads_busy >= worker.threads).length;
+  const full = workers.filter((worker) => threadsOf(worker) && worker.threads_busy >= threadsOf(worker)).length;
   byId('cells').setAttribute('aria-label', `${plural(workers.length, 'worker')}, ${full} with all threads busy`);
   sync(byId('cells'), workers, (worker) => worker.slot, () => el('i'), (node, worker) => {
-    const share = worker.threads ? worker.threads_busy / worker.threads : 0;
+    const limit = threadsOf(worker), share = limit ? worker.threads_busy / limit : 0;
     node.dataset.state = worker.state;
     node.style.background = `color-mix(in srgb, var(${share > 0.9 ? '--class-server' : '--running'}) ${Math.round(share * 100)}%, var(--panel))`;
-    node.title = `worker ${worker.slot}, pid ${worker.pid}, ${worker.state}: ${worker.threads_busy} of ${worker.threads} threads busy`;
+    node.title = `worker ${worker.slot}, pid ${worker.pid}, ${worker.state}: ${worker.threads_busy} of ${limit} threads busy`;
   });
   const found = workers.filter((worker) => matches(view.search, `worker ${worker.slot}`, worker.pid, worker.state, `generation ${worker.generation}`));
   const shown = found.length ? found : workers;
@@ -25,7 +25,7 @@ function showWorkers(state) {
     setText(tds[0], worker.slot);
     tds[0].title = `pid ${worker.pid}`;
     setText(tds[1], worker.state === 'serving' ? `gen. ${worker.generation}` : `${worker.state}, gen. ${worker.generation}`);
-    setText(tds[2], `${worker.threads_busy}/${worker.threads}`);
+    setText(tds[2], `${worker.threads_busy}/${threadsOf(worker)}`);
     setText(tds[3], count(worker.requests_waiting));
     setText(tds[4], worker.cpu == null ? '–' : percent(worker.cpu));
     setText(tds[5], bytes(worker.memory));
