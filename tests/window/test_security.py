@@ -164,11 +164,23 @@ def test_query_strings_are_shown_nowhere_unless_the_setting_says_so(start, tmp_p
     with_query = {name for name, text in texts.items() if "SECRET" in text}
     with_path = {name for name, text in texts.items() if "/hold" in text}
     always = {"/status", "/stacks", "ctl requests", "ctl stacks", "ctl status", "top --once"}
+    always |= {"/now", READ[-3], *formats}
     assert always <= with_path
     if shown == "paths":
         assert with_query == set()
     else:
-        assert always <= with_query
+        # Profiles never have them.
+        assert always - {*formats} <= with_query
+
+
+def test_a_profile_ends_when_its_client_leaves(start):
+    asked = Listener(start)
+    with Wire(("127.0.0.1", asked.port)) as wire:
+        wire.send(request("GET", "/profile?seconds=600&rate=1000", ACTION, host="localhost"))
+        # One at a time.
+        brief = "/profile?seconds=0.1&format=table"
+        eventually(lambda: asked.ask("GET", brief, ACTION).status == 503, what="it has begun")
+    eventually(lambda: asked.ask("GET", brief, ACTION).status == 200, within=20, what="its end")
 
 
 @pytest.fixture(scope="module")

@@ -254,7 +254,8 @@ impl Admin {
             }
         } else if head.path() == profile::PATH {
             let has_header = |name: &str| head.header(name).is_some();
-            (self.profiling).answer(head.query(), has_header, unix_seconds())
+            let is_wanted = || !reply.has_client_left();
+            (self.profiling).answer(head.query(), has_header, is_wanted, unix_seconds())
         } else if head.path() == history::PATH {
             match &self.recording {
                 Some(recording) => recording.answer(head.query()),

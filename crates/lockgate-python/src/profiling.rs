@@ -116,6 +116,7 @@ impl Profiler {
         self.sampler.begin();
         let mut cadence = Cadence::new(Instant::now(), interval);
         loop {
+            let began = Instant::now();
             let entries = self.requests.entries();
             let stacks = &mut recorder.profile().stacks;
             let round = (self.sampler).round(stacks, &entries, interval.mul_f64(BUSY));
@@ -125,7 +126,9 @@ impl Profiler {
             if cadence.elapsed(now) >= duration || is_superseded() {
                 break;
             }
-            thread::sleep(cadence.next(now).saturating_duration_since(now));
+            // At most a third of a CPU, however many threads there are and whatever rate is asked for.
+            let rested = now + 2 * now.saturating_duration_since(began);
+            thread::sleep(cadence.next(rested).saturating_duration_since(now));
         }
         let mut profile = recorder.into_profile();
         profile.interval = interval;

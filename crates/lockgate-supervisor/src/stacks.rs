@@ -43,6 +43,9 @@ pub const ANSWER_SIZE: usize = 4 << 20;
 /// How often the asking process checks for answers.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
+/// After how many of these checks it finds out whether the answers are still wanted.
+const WANTED_EVERY: u32 = 200;
+
 /// Places per worker.
 const LANES: usize = 2;
 
@@ -102,6 +105,18 @@ impl StackBoard {
         request: StackRequest,
         timeout: Duration,
     ) -> Vec<Option<StackAnswer>> {
+        self.ask_while(slots, request, timeout, || true)
+    }
+
+    /// As [`StackBoard::ask`], until `is_wanted` is false, which is called a few times a second. Then profiles end, and
+    /// have no answer: they would cost the workers CPU time for nothing.
+    pub fn ask_while(
+        &self,
+        slots: &[usize],
+        request: StackRequest,
+        timeout: Duration,
+        mut is_wanted: impl FnMut() -> bool,
+    ) -> Vec<Option<StackAnswer>> {
         let lane = request.lane();
         // The lock guards no data.
         let _others_wait = self.asking[lane]
@@ -124,8 +139,16 @@ impl StackBoard {
             words[ANSWERED].load(Ordering::Acquire) == round
         };
         let until = Instant::now() + timeout;
+        let mut round = 0_u32;
         while !places.iter().flatten().all(has_answered) && Instant::now() < until {
             thread::sleep(POLL_INTERVAL);
+            round = round.wrapping_add(1);
+            if round.is_multiple_of(WANTED_EVERY) && !is_wanted() {
+                if let StackRequest::Profile { .. } = request {
+                    places.iter().flatten().for_each(|(_, words, _)| end(words));
+                }
+                return vec![None; slots.len()];
+            }
         }
         let answers = places
             .iter()
@@ -161,6 +184,13 @@ impl StackBoard {
             _ => Err(String::from_utf8_lossy(&text).into_owned()),
         }
     }
+}
+
+/// Ends a profile: a request that is none supersedes it.
+fn end(words: &Words) {
+    words[REQUEST].store(StackRequest::Dump.word(), Ordering::Relaxed);
+    words[REQUESTED].fetch_add(1, Ordering::AcqRel);
+    system::wake(&words[REQUESTED]);
 }
 
 /// A place of a worker on the board.
@@ -346,6 +376,28 @@ mod tests {
         assert_eq!(
             answers[0].as_ref().unwrap().as_ref().unwrap().len(),
             ANSWER_SIZE
+        );
+    }
+
+    #[test]
+    fn a_profile_that_is_no_longer_wanted_ends() {
+        let board = StackBoard::new().unwrap();
+        let mut profiles = inherited(&board).places(5).unwrap().profiles;
+        let profile = StackRequest::Profile {
+            duration: Duration::from_secs(600),
+            rate: 1000,
+        };
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| board.ask_while(&[5], profile, PATIENCE, || false));
+            assert_eq!(profiles.wait().unwrap(), profile);
+            assert_eq!(asked.join().unwrap(), [None]);
+        });
+        assert!(profiles.is_superseded());
+        profiles.answer(&Ok(b"early".to_vec()));
+        assert_eq!(
+            profiles.wait().unwrap(),
+            StackRequest::Dump,
+            "it is no profile"
         );
     }
 

@@ -72,14 +72,16 @@ enum Refused {
 }
 
 impl Profiling {
-    /// The answer to a request with this query; `now` is in seconds since 1970, at the begin.
+    /// The answer to a request with this query; `now` is in seconds since 1970, at the begin. It ends when `is_wanted`
+    /// is false: when the client has left.
     pub(super) fn answer(
         &self,
         query: &[u8],
         has_header: impl Fn(&str) -> bool,
+        is_wanted: impl FnMut() -> bool,
         now: u64,
     ) -> Answer {
-        self.profile(query, has_header, now)
+        self.profile(query, has_header, is_wanted, now)
             .unwrap_or_else(Answer::from)
     }
 
@@ -87,6 +89,7 @@ impl Profiling {
         &self,
         query: &[u8],
         has_header: impl Fn(&str) -> bool,
+        is_wanted: impl FnMut() -> bool,
         now: u64,
     ) -> Result<Answer, Refused> {
         if !has_header(HEADER) {
@@ -110,7 +113,7 @@ impl Profiling {
             rate: wanted.rate,
         };
         let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
-        let answers = board.ask(&slots, request, duration + ANSWER_TIMEOUT);
+        let answers = board.ask_while(&slots, request, duration + ANSWER_TIMEOUT, is_wanted);
         let (profile, sources) = merged(slots.into_iter().zip(answers))?;
         let heading = heading(&sources, now.cast_signed());
         Ok(wanted.format.answer(&profile, &heading, wanted.measure))
