@@ -74,11 +74,6 @@ impl Stacks {
             .filter_map(|(_, frame)| self.frames.get(*frame as usize))
     }
 
-    /// Each frame of any stack, once.
-    pub fn all_frames(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter()
-    }
-
     /// The frames, and the caller and the number of the frame of stack 1, 2, ….
     pub(crate) fn tables(&self) -> (&[Frame], &[(StackId, u32)]) {
         (&self.frames, &self.nodes)

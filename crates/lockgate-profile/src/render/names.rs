@@ -1,9 +1,10 @@
 //! How frames are named: paths of packages from their package on, and those of the application without the directories
 //! that all of its files share.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::{Frame, Profile};
+use crate::{Frame, Profile, StackId};
 
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +55,18 @@ fn is_version(text: &str) -> bool {
     parts.next() == Some('.') && parts.all(|part| part.is_ascii_digit() || part == 't')
 }
 
+/// The frames of a stack, the first caller first, without those that start every thread.
+pub(super) fn shown_frames(profile: &Profile, stack: StackId) -> Vec<&Frame> {
+    let mut frames: Vec<_> = profile.stacks.frames(stack).collect();
+    frames.reverse();
+    let start = frames.iter().position(|frame| !is_bootstrap(frame));
+    // A thread that is nowhere else runs code of the server.
+    frames.drain(..start.unwrap_or(frames.len()));
+    frames
+}
+
 /// Whether the frame is of the thread's start, and the same in every stack: `threading`'s, or the server's.
-pub(super) fn is_bootstrap(frame: &Frame) -> bool {
+fn is_bootstrap(frame: &Frame) -> bool {
     match origin(&frame.file) {
         (Origin::Python, path) => {
             // Before Python 3.11 names are not qualified.
@@ -78,7 +89,9 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(profile: &Profile) -> Self {
         let mut shared: Option<&str> = None;
-        for frame in profile.stacks.all_frames() {
+        let stacks: HashSet<StackId> = (profile.counted_rows()).map(|(row, _)| row.stack).collect();
+        let frames = stacks.into_iter();
+        for frame in frames.flat_map(|stack| shown_frames(profile, stack)) {
             // Code without a file, as of exec, is named `<string>`.
             if origin(&frame.file).0 != Origin::Own || frame.file.starts_with('<') {
                 continue;
@@ -136,7 +149,7 @@ fn shared_directories<'a>(one: &'a str, other: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StackId;
+    use crate::{Activity, Row, Weight};
 
     #[test]
     fn a_file_is_the_applications_a_packages_or_pythons() {
@@ -205,7 +218,19 @@ mod tests {
                     file: (*file).to_owned(),
                     line: 1,
                 };
-                profile.stacks.push(StackId::EMPTY, &frame);
+                let row = |label: &str, stack| Row {
+                    label: label.to_owned(),
+                    stack,
+                    activity: Activity::Sleep,
+                };
+                let stack = profile.stacks.push(StackId::EMPTY, &frame);
+                profile.record(row("GET /", stack), Weight::default());
+                let idle = Frame {
+                    file: "/idle/thread.py".to_owned(),
+                    ..frame
+                };
+                let stack = profile.stacks.push(StackId::EMPTY, &idle);
+                profile.record(row("", stack), Weight::default());
             }
             let names = Names::new(&profile);
             let found: Vec<_> = files.iter().map(|file| names.path(file)).collect();

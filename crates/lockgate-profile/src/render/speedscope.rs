@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::escape;
 use super::layout::Measure;
-use super::names::Names;
-use super::tree::{Subject, shown_frames};
+use super::names::{Names, shown_frames};
+use super::tree::Subject;
 use crate::{Activity, Profile, Weight};
 
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";

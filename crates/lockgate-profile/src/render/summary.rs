@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::tree::shown_frames;
+use super::names::shown_frames;
 use crate::{Activity, Frame, Profile, Weight};
 
 /// A line of a function.

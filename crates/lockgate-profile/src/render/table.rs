@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::escape;
-use super::names::{Names, Origin, origin};
+use super::names::{Names, Origin, origin, shown_frames};
 use super::summary::{HotLine, RequestSum, Summary};
-use super::tree::{Subject, shown_frames};
+use super::tree::Subject;
 use crate::{Activity, Profile, RequestSamples, Weight};
 
 /// Rows of each part; the last row says how many were left out.

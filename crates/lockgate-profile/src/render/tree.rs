@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::names::{Names, is_bootstrap, origin};
-use crate::{Activity, Frame, Profile, StackId, Weight};
+use super::names::{Names, origin, shown_frames};
+use crate::{Activity, Frame, Profile, Weight};
 
 /// What a node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,16 +103,6 @@ impl<'a> Tree<'a> {
             }
         }
     }
-}
-
-/// The frames of a stack, the first caller first, without those that start every thread.
-pub(super) fn shown_frames(profile: &Profile, stack: StackId) -> Vec<&Frame> {
-    let mut frames: Vec<_> = profile.stacks.frames(stack).collect();
-    frames.reverse();
-    let start = frames.iter().position(|frame| !is_bootstrap(frame));
-    // A thread that is nowhere else runs code of the server.
-    frames.drain(..start.unwrap_or(frames.len()));
-    frames
 }
 
 impl Subject<'_> {
