@@ -75,3 +75,75 @@ fn signed(bytes: &mut impl Iterator<Item = u8>) -> i64 {
         _ => -(value >> 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(format: LineFormat, table: &[u8], units: std::ops::Range<i64>) -> Vec<u32> {
+        units.map(|unit| line(format, table, 10, unit)).collect()
+    }
+
+    #[test]
+    fn deltas_are_pairs_of_a_length_and_a_change() {
+        let read = |table: &[u8], units| lines(LineFormat::Deltas, table, units);
+        let minus_three = (-3i8).cast_unsigned();
+        // Two units on line 10, one on line 12, one without a line, one on line 9.
+        let table = [4, 0, 2, 2, 2, 0x80, 2, minus_three];
+        assert_eq!(read(&table, -1..6), [10, 10, 10, 12, 0, 9, 0]);
+        assert_eq!(read(&[], 0..1), [0]);
+        assert_eq!(
+            read(&[0, 5, 2, 0], 0..1),
+            [15],
+            "nothing for line 15, then it"
+        );
+        assert_eq!(read(&[2], 0..1), [0], "half a pair");
+    }
+
+    #[test]
+    fn locations_have_a_kind_each() {
+        let read = |table: &[u8], units| lines(LineFormat::Locations, table, units);
+        let first = |kind: u8, units: u8| 0x80 | kind << 3 | (units - 1);
+        let table = [
+            &[first(0, 2), 0x7f][..],                // columns only
+            &[first(12, 1), 0, 4],                   // two lines later
+            &[first(15, 1)],                         // none
+            &[first(13, 1), 7],                      // -3
+            &[first(14, 1), 0x40, 1, 0x41, 2, 5, 9], // +32; a later end; columns
+        ]
+        .concat();
+        assert_eq!(read(&table, -1..7), [10, 10, 10, 12, 0, 9, 41, 0]);
+        assert_eq!(read(&[], 0..1), [0]);
+        assert_eq!(read(&[first(13, 1)], 0..1), [10], "without its number");
+        assert_eq!(
+            read(
+                &[first(13, 1), 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f],
+                0..1
+            ),
+            [0]
+        );
+    }
+
+    #[test]
+    fn any_bytes_have_an_answer() {
+        let mut byte = 1u8;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            byte = byte.wrapping_mul(77).wrapping_add(13);
+            byte
+        })
+        .take(4000)
+        .collect();
+        for format in [LineFormat::Deltas, LineFormat::Locations] {
+            for start in 0..200 {
+                for (first_line, unit) in [
+                    (0, 0),
+                    (i32::MAX, 1000),
+                    (i32::MIN, 5),
+                    (1, i64::from(u32::MAX)),
+                ] {
+                    let _any = line(format, &noise[start..], first_line, unit);
+                }
+            }
+        }
+    }
+}

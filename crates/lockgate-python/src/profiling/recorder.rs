@@ -181,3 +181,101 @@ fn add_sample(
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(began: u64, target: &str) -> Running {
+        Running {
+            began,
+            method: b"GET".to_vec(),
+            target: target.as_bytes().to_vec(),
+            is_cut: false,
+            client: Vec::new(),
+            request_id: b"4bf9".to_vec(),
+            is_upgraded: false,
+        }
+    }
+
+    fn observation(tid: u64, began: u64) -> Observation {
+        Observation {
+            tid,
+            began,
+            stack: StackId::EMPTY,
+            activity: Activity::Running,
+            cpu: Duration::from_millis(2),
+        }
+    }
+
+    fn round(threads: Vec<Observation>) -> Round {
+        Round { threads, failed: 0 }
+    }
+
+    /// How often each label was seen.
+    fn labels(profile: &Profile) -> Vec<(&str, u64)> {
+        let rows = profile.rows.iter();
+        let mut labels: Vec<(&str, u64)> = rows
+            .map(|(row, weight)| (row.label.as_str(), weight.samples))
+            .collect();
+        labels.sort_unstable();
+        labels
+    }
+
+    #[test]
+    fn a_sample_belongs_to_the_request_that_the_scoreboard_has() {
+        let mut recorder = Recorder::new(Duration::from_secs(1));
+        let of = |began| move |_| Some(running(began, "/users/7?token=secret"));
+        recorder.add(round(vec![observation(70, 5)]), 10, of(5));
+        recorder.add(round(vec![observation(70, 5)]), 20, |_| None);
+        // The next request has begun meanwhile: whose sample it is, is not known.
+        recorder.add(round(vec![observation(70, 30)]), 40, of(35));
+        recorder.add(round(vec![observation(70, 0)]), 50, of(35));
+        let profile = recorder.into_profile();
+        assert_eq!(labels(&profile), [("", 2), ("GET /users/*", 2)]);
+        assert_eq!((profile.rounds, profile.requests.len()), (4, 0));
+    }
+
+    #[test]
+    fn slow_requests_keep_their_samples_and_their_paths() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut recorder = Recorder::new(Duration::from_secs(1));
+        // Thread 70 runs a request of two seconds and then a short one; thread 71 one that does not end.
+        for tenth in 1..=30 {
+            let now = tenth * SECOND / 10;
+            let first = if tenth <= 20 { 1 } else { 2 * SECOND + tenth };
+            let request = |tid| match tid {
+                70 => Some(running(first, "/users/7?token=secret")),
+                _ => Some(running(2, "/hang")),
+            };
+            let threads = vec![observation(70, first), observation(71, 2)];
+            recorder.add(round(threads), now, request);
+        }
+        let profile = recorder.into_profile();
+        let requests: Vec<(&str, u64, u64)> = (profile.requests.iter())
+            .map(|request| {
+                let samples = request.samples[0].2.samples;
+                (request.label.as_str(), request.duration.as_secs(), samples)
+            })
+            .collect();
+        assert_eq!(requests, [("GET /hang", 2, 30), ("GET /users/7", 1, 20)]);
+        assert_eq!(profile.requests[0].request_id, "4bf9");
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let mut recorder = Recorder::new(Duration::from_secs(1));
+        for number in 0..MOST_LABELS as u64 + 5 {
+            // Letters, which make words and no ids.
+            let letter = |place| char::from(b'a' + (number >> (2 * place) & 3) as u8);
+            let target: String = std::iter::once('/').chain((0..4).map(letter)).collect();
+            recorder.add(round(vec![observation(70, number + 1)]), 1, |_| {
+                Some(running(number + 1, &target))
+            });
+        }
+        let profile = recorder.into_profile();
+        let labels = labels(&profile);
+        assert_eq!(labels.len(), MOST_LABELS + 1);
+        assert!(labels.contains(&(OTHER_REQUESTS, 5)), "{labels:?}");
+    }
+}

@@ -24,6 +24,9 @@ const MOST_TEXT: usize = 2 << 20;
 /// What stands for the callers of a stack that is too deep.
 const CUT: &str = "…";
 
+/// The file of code that no program has: Python 3.12 and later call `__init__` by it.
+const SHIM: &str = "<shim>";
+
 /// What does not change while a process lives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
@@ -221,6 +224,9 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         }
         for raw in self.raw.frames.iter().take(shown).rev() {
             let (code, unit) = self.codes.of(raw).ok_or(Unreadable::NotCode)?;
+            if code.file == SHIM {
+                continue;
+            }
             let key = (code.number, u32::try_from(unit).unwrap_or(u32::MAX));
             let frame = match self.frames.get(&key) {
                 Some(frame) => *frame,
@@ -254,3 +260,6 @@ fn observation(tid: u64, seen: &Seen, cpu: Duration) -> Option<Observation> {
         cpu,
     })
 }
+
+#[cfg(test)]
+mod tests;

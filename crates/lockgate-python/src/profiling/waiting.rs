@@ -291,3 +291,134 @@ fn channel_activity(channel: &str) -> Activity {
         _ => Activity::Waiting,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profiling::memory::Part;
+
+    /// Memory that has `struct pollfd`s of 3, 4 and -1 at 0x100, and the sets {3} and {64} at 0x200 and 0x300.
+    struct Recorded;
+
+    impl Memory for Recorded {
+        fn read_parts(&self, parts: &mut [Part<'_>]) {
+            let polled = [3u64, 4, 0xffff_ffff];
+            let sets = |word| [word, 0];
+            for part in parts {
+                let words: &[u64] = match part.address {
+                    0x100 => &polled,
+                    0x200 => &sets(1 << 3),
+                    0x300 => &[0, 1],
+                    _ => continue,
+                };
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                if let Some(bytes) = bytes.get(..part.bytes.len()) {
+                    part.bytes.copy_from_slice(bytes);
+                    part.is_read = true;
+                }
+            }
+        }
+    }
+
+    impl Descriptors for Recorded {
+        fn kind(&self, number: i32) -> Descriptor {
+            match number {
+                3 => Descriptor::Other,
+                4 | 64 => Descriptor::Socket("10.0.0.5:5432".to_owned()),
+                5 => Descriptor::Socket(String::new()),
+                6 => Descriptor::File,
+                _ => Descriptor::Other,
+            }
+        }
+    }
+
+    #[test]
+    fn a_system_call_says_what_is_waited_for() {
+        let database = || Activity::Network("10.0.0.5:5432".to_owned());
+        let unknown = || Activity::Network(String::new());
+        for (number, arguments, expected) in [
+            (libc::SYS_futex, [0x5010, 0x189, 0], Activity::Gil),
+            (libc::SYS_futex, [0x6000, 0x189, 0], Activity::Lock),
+            (libc::SYS_recvfrom, [4, 0, 0], database()),
+            (libc::SYS_read, [5, 0, 0], unknown()),
+            (libc::SYS_read, [6, 0, 0], Activity::Disk),
+            (libc::SYS_read, [3, 0, 0], Activity::Waiting),
+            (libc::SYS_read, [u64::MAX, 0, 0], Activity::Waiting),
+            (libc::SYS_ppoll, [0x100, 3, 0], database()),
+            (libc::SYS_ppoll, [0x100, 1, 0], Activity::Waiting),
+            (libc::SYS_ppoll, [0, 0, 0], Activity::Sleep),
+            (libc::SYS_ppoll, [0x900, 3, 0], Activity::Waiting),
+            (libc::SYS_pselect6, [65, 0x300, 0], database()),
+            (libc::SYS_pselect6, [65, 0x200, 0x300], database()),
+            (libc::SYS_pselect6, [65, 0x200, 0], Activity::Waiting),
+            (libc::SYS_pselect6, [0, 0, 0], Activity::Sleep),
+            (libc::SYS_clock_nanosleep, [1, 0, 0], Activity::Sleep),
+            (libc::SYS_wait4, [0, 0, 0], Activity::Child),
+            (libc::SYS_fsync, [6, 0, 0], Activity::Disk),
+        ] {
+            let [first, second, third] = arguments;
+            let text =
+                format!("{number} {first:#x} {second:#x} {third:#x} 0x0 0x0 0x0 0x7f 0x7f\n");
+            let State::Call(call) = state(&text) else {
+                panic!("{text}");
+            };
+            let mut waits = Waits::new(Recorded, Recorded, 0x5000..0x6000);
+            assert_eq!(waits.in_call(call, 0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_thread_is_a_word_or_a_call() {
+        for (text, expected) in [
+            ("running\n", State::Running),
+            ("-1 0x7ffd 0x55aa\n", State::NoCall),
+            ("", State::Unknown),
+            ("202 0x1 0x2\n", State::Unknown),
+            ("202 1 2 3 4 5 6\n", State::Unknown),
+        ] {
+            assert_eq!(state(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_parentheses_hides_no_state() {
+        for (stat, expected) in [
+            ("7 (python) D 1 7", Some('D')),
+            ("7 (a) R (b)) S 1 7", Some('S')),
+            ("7 (python", None),
+            ("", None),
+        ] {
+            assert_eq!(letter(stat), expected, "{stat}");
+        }
+    }
+
+    #[test]
+    fn channels_of_the_kernel_say_less() {
+        for (channel, expected) in [
+            ("hrtimer_nanosleep", Activity::Sleep),
+            ("do_wait", Activity::Child),
+            ("wait_woken", Activity::Network(String::new())),
+            ("futex_wait_queue", Activity::Waiting),
+            ("0", Activity::Waiting),
+        ] {
+            assert_eq!(channel_activity(channel), expected, "{channel}");
+        }
+    }
+
+    #[test]
+    fn only_some_peers_are_distinguished() {
+        let mut waits = Waits::new(Recorded, Recorded, 0..0);
+        let mut peer = |number: usize| {
+            let peer = format!("10.0.0.1:{number}");
+            waits.among([Descriptor::Socket(peer)])
+        };
+        for number in 0..MOST_PEERS {
+            assert_eq!(
+                peer(number),
+                Some(Activity::Network(format!("10.0.0.1:{number}")))
+            );
+        }
+        assert_eq!(peer(MOST_PEERS), Some(Activity::Network(String::new())));
+        assert_eq!(peer(7), Some(Activity::Network("10.0.0.1:7".to_owned())));
+    }
+}

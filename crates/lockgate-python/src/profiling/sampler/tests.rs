@@ -1,0 +1,236 @@
+//! Samples of processes that are made for these tests.
+
+use super::*;
+use crate::profiling::fake::{FakeProcess, FakeThreads};
+
+const VERSIONS: [(u8, u8); 4] = [(3, 10), (3, 11), (3, 12), (3, 13)];
+const MAIN: u64 = 0x8000_0000;
+const VIEW: u64 = 0x8100_0000;
+
+/// A table in which the instructions from 0 to 7 have the first line, and later ones the line after it.
+fn table(layout: &Layout) -> &'static [u8] {
+    match layout.code.lines {
+        super::super::layout::LineFormat::Deltas => &[16, 0, 200, 1],
+        super::super::layout::LineFormat::Locations => {
+            &[0x80 | 10 << 3 | 7, 0, 0, 0x80 | 11 << 3 | 7, 0, 0]
+        }
+    }
+}
+
+struct Case {
+    layout: Layout,
+    process: FakeProcess,
+    threads: FakeThreads,
+}
+
+impl Case {
+    fn new(version: (u8, u8)) -> Self {
+        let layout = Layout::of(version).unwrap();
+        let process = FakeProcess::new(&layout);
+        process.put_code(&layout, MAIN, ("main", "/srv/app.py", 10, table(&layout)));
+        process.put_code(
+            &layout,
+            VIEW,
+            ("Café.größe", "/srv/名前.py", 20, table(&layout)),
+        );
+        Self {
+            layout,
+            process,
+            threads: FakeThreads::default(),
+        }
+    }
+
+    fn set(&self, tid: u64, cpu: u64, activity: Activity) {
+        let state = (Duration::from_millis(cpu), activity);
+        self.threads.threads.borrow_mut().insert(tid, state);
+    }
+
+    fn sampler(&self) -> Sampler<&FakeProcess, &FakeThreads> {
+        let target = FakeProcess::target(self.layout);
+        Sampler::new(&self.process, &self.threads, target)
+    }
+
+    /// One round: TID, stack and activity of each thread, and how many failed.
+    fn round(&self) -> (Vec<(u64, Vec<String>, Activity)>, u64) {
+        let mut stacks = Stacks::default();
+        let round = round(&mut self.sampler(), &mut stacks);
+        let threads = round.threads.into_iter().map(|thread| {
+            let stack = shown(&stacks, thread.stack);
+            (thread.tid, stack, thread.activity)
+        });
+        (threads.collect(), round.failed)
+    }
+}
+
+fn round(sampler: &mut Sampler<&FakeProcess, &FakeThreads>, stacks: &mut Stacks) -> Round {
+    sampler.round(stacks, &HashMap::new(), Duration::from_millis(9))
+}
+
+fn shown(stacks: &Stacks, stack: StackId) -> Vec<String> {
+    let frames = stacks.frames(stack);
+    frames
+        .map(|frame| format!("{} {}:{}", frame.function, frame.file, frame.line))
+        .collect()
+}
+
+#[test]
+fn a_stack_has_names_and_lines_in_every_version() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        let threads: [(u32, &[(u64, i64)]); 3] = [
+            (70, &[(VIEW, 9), (MAIN, 2)]),
+            (71, &[]),
+            (72, &[(MAIN, -1)]),
+        ];
+        case.process.put_threads(&case.layout, &threads);
+        for tid in [70, 71, 72] {
+            case.set(tid, 5, Activity::Lock);
+        }
+        let view = vec![
+            "Café.größe /srv/名前.py:21".to_owned(),
+            "main /srv/app.py:10".to_owned(),
+        ];
+        let main = vec!["main /srv/app.py:10".to_owned()];
+        let expected = vec![(70, view, Activity::Lock), (72, main, Activity::Lock)];
+        assert_eq!(case.round(), (expected, 0), "{version:?}");
+    }
+}
+
+#[test]
+fn a_thread_that_has_not_run_is_not_read_again() {
+    let case = Case::new((3, 11));
+    case.process
+        .put_threads(&case.layout, &[(70, &[(VIEW, 9), (MAIN, 2)])]);
+    case.set(70, 5, Activity::Sleep);
+    let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+    let first = round(&mut sampler, &mut stacks);
+    let reads = case.process.reads();
+    let second = round(&mut sampler, &mut stacks);
+    assert_eq!(second.threads, first.threads);
+    assert_eq!(case.process.reads(), reads + 1, "the list of threads");
+    // Now it has run for 3 ms, and then for so long that it runs.
+    case.process
+        .put_threads(&case.layout, &[(70, &[(MAIN, 8)])]);
+    for (cpu, used, activity) in [(8, 3, Activity::Sleep), (18, 10, Activity::Running)] {
+        case.set(70, cpu, Activity::Sleep);
+        let round = round(&mut sampler, &mut stacks);
+        let thread = &round.threads[0];
+        assert_eq!(shown(&stacks, thread.stack), ["main /srv/app.py:11"]);
+        assert_eq!(
+            (thread.cpu, &thread.activity),
+            (Duration::from_millis(used), &activity)
+        );
+    }
+}
+
+#[test]
+fn threads_that_start_and_end_are_followed() {
+    let case = Case::new((3, 12));
+    let frames: &[(u64, i64)] = &[(MAIN, 2)];
+    let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+    for tids in [&[70u32][..], &[70, 71, 72], &[72], &[], &[73, 74]] {
+        let threads: Vec<(u32, &[(u64, i64)])> = tids.iter().map(|tid| (*tid, frames)).collect();
+        case.process.put_threads(&case.layout, &threads);
+        for tid in tids {
+            case.set((*tid).into(), 1, Activity::Sleep);
+        }
+        let round = round(&mut sampler, &mut stacks);
+        let seen: Vec<u64> = round.threads.iter().map(|thread| thread.tid).collect();
+        let expected: Vec<u64> = tids.iter().map(|tid| (*tid).into()).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn another_code_object_at_the_same_address_is_noticed() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        case.process
+            .put_threads(&case.layout, &[(70, &[(MAIN, 2)])]);
+        let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+        for number in 0..5 {
+            case.set(70, number, Activity::Sleep);
+            let name = format!("f{number}");
+            let file = format!("<template {number}>");
+            case.process
+                .put_code(&case.layout, MAIN, (&name, &file, 10, table(&case.layout)));
+            let round = round(&mut sampler, &mut stacks);
+            let stack = shown(&stacks, round.threads[0].stack);
+            assert_eq!(stack, [format!("{name} {file}:10")], "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_deep_stack_is_cut_at_its_callers() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        let deep = [&[(VIEW, 9)][..], &vec![(MAIN, 2); 600]].concat();
+        case.process.put_threads(&case.layout, &[(70, &deep)]);
+        case.set(70, 1, Activity::Sleep);
+        let (threads, failed) = case.round();
+        let stack = &threads[0].1;
+        assert_eq!((stack.len(), failed), (MOST_FRAMES, 0), "{version:?}");
+        assert_eq!(stack[0], "Café.größe /srv/名前.py:21");
+        assert_eq!(stack[MOST_FRAMES - 1], "… :0");
+    }
+}
+
+#[test]
+fn what_is_no_stack_fails_and_harms_nothing() {
+    type Damage = fn(&Case);
+    let damages: [(&str, Damage); 8] = [
+        ("a frame that calls itself", |case| {
+            let previous = FakeProcess::frame(&case.layout, 1) + case.layout.frame.previous as u64;
+            case.process
+                .put_word(previous, FakeProcess::frame(&case.layout, 0));
+        }),
+        ("a caller that is not mapped", |case| {
+            let previous = FakeProcess::frame(&case.layout, 1) + case.layout.frame.previous as u64;
+            case.process.put_word(previous, 0xdead_0000_0000_0000);
+        }),
+        ("code that is no code", |case| {
+            case.process.put_word(MAIN + 8, 0x7777);
+        }),
+        ("code that is not mapped", |case| case.process.unmap(MAIN)),
+        ("a name that is not mapped", |case| {
+            case.process
+                .put_word(MAIN + case.layout.code.name as u64, u64::MAX);
+        }),
+        ("a name without end", |case| {
+            case.process.put_word(MAIN + 0x1000 + 16, u64::MAX);
+        }),
+        ("a name of no width", |case| {
+            case.process.put_bytes(MAIN + 0x1000 + 32, &[0x60 | 3 << 2]);
+        }),
+        ("a line table without end", |case| {
+            case.process.put_word(MAIN + 0x8000 + 16, u64::MAX);
+        }),
+    ];
+    for version in VERSIONS {
+        for (what, damage) in damages {
+            let case = Case::new(version);
+            let threads: [(u32, &[(u64, i64)]); 2] =
+                [(70, &[(VIEW, 9), (MAIN, 2)]), (71, &[(VIEW, 0)])];
+            case.process.put_threads(&case.layout, &threads);
+            case.set(70, 1, Activity::Sleep);
+            case.set(71, 1, Activity::Sleep);
+            damage(&case);
+            let (threads, failed) = case.round();
+            assert_eq!((threads.len(), failed), (1, 1), "{version:?}: {what}");
+            assert_eq!(threads[0].0, 71, "{version:?}: {what}");
+        }
+    }
+}
+
+#[test]
+fn a_list_of_threads_that_does_not_end_is_given_up() {
+    let case = Case::new((3, 13));
+    let frames: &[(u64, i64)] = &[(MAIN, 2)];
+    case.process
+        .put_threads(&case.layout, &[(70, frames), (71, frames)]);
+    // The second one is followed by the first one.
+    let next = 0x4100_0000 + case.layout.thread.next as u64;
+    case.process.put_word(next, 0x4000_0000);
+    assert_eq!(case.round(), (vec![], 1));
+}
