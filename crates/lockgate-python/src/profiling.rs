@@ -8,8 +8,6 @@
 
 mod code_cache;
 mod descriptors;
-#[cfg(test)]
-mod fake;
 mod frames;
 mod layout;
 mod line_table;

@@ -267,7 +267,7 @@ mod tests {
         let mut recorder = Recorder::new(Duration::from_secs(1));
         for number in 0..MOST_LABELS as u64 + 5 {
             // Letters, which make words and no ids.
-            let letter = |place| char::from(b'a' + (number >> (2 * place) & 3) as u8);
+            let letter = |place: u64| char::from(b'a' + (number >> (2 * place) & 3) as u8);
             let target: String = std::iter::once('/').chain((0..4).map(letter)).collect();
             recorder.add(round(vec![observation(70, number + 1)]), 1, |_| {
                 Some(running(number + 1, &target))

@@ -1,7 +1,9 @@
 //! Samples of processes that are made for these tests.
 
+mod process;
+
 use super::*;
-use crate::profiling::fake::{FakeProcess, FakeThreads};
+use process::{FakeProcess, FakeThreads};
 
 const VERSIONS: [(u8, u8); 4] = [(3, 10), (3, 11), (3, 12), (3, 13)];
 const MAIN: u64 = 0x8000_0000;
@@ -108,7 +110,7 @@ fn a_thread_that_has_not_run_is_not_read_again() {
     let second = round(&mut sampler, &mut stacks);
     assert_eq!(second.threads, first.threads);
     assert_eq!(case.process.reads(), reads + 1, "the list of threads");
-    // Now it has run for 3 ms, and then for so long that it runs.
+    // Now it has run for 3 ms, and then for nearly all of the interval.
     case.process
         .put_threads(&case.layout, &[(70, &[(MAIN, 8)])]);
     for (cpu, used, activity) in [(8, 3, Activity::Sleep), (18, 10, Activity::Running)] {

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use lockgate_profile::Activity;
 
-use super::layout::{
+use crate::profiling::layout::{
     BYTES, CHUNK_FRAMES, CLASS, CurrentFrame, Instruction, LENGTH, Layout, TEXT_STATE,
 };
-use super::memory::{Memory, Part, Threads};
-use super::sampler::Target;
+use crate::profiling::memory::{Memory, Part, Threads};
+use crate::profiling::sampler::Target;
 
 /// The address of `_PyRuntime`, of the interpreter, and of the class of code objects.
 const RUNTIME: u64 = 0x1000_0000;
 const INTERPRETER: u64 = 0x2000_0000;
-pub(super) const CODE_CLASS: u64 = 0x3000_0000;
+const CODE_CLASS: u64 = 0x3000_0000;
 /// Where a control block has the TID.
 const TID_OFFSET: u64 = 720;
 
@@ -27,7 +27,7 @@ pub(super) struct FakeProcess {
 }
 
 /// A function: its name, file, first line and line table.
-pub(super) type Function<'a> = (&'a str, &'a str, i32, &'a [u8]);
+type Function<'a> = (&'a str, &'a str, i32, &'a [u8]);
 
 impl FakeProcess {
     const STEP: u64 = 0x1_0000;
