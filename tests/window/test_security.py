@@ -145,15 +145,18 @@ def test_query_strings_are_shown_nowhere_unless_the_setting_says_so(start, tmp_p
     port = free_port()
     settings = ("--admin-bind", f"127.0.0.1:{port}", "--admin-show", shown)
     server = start("gates:app", *settings, "--slow-request", "0.2", workers=1)
-    texts = {}
     with server.connect() as held:
         held.send(request("GET", f"/hold?{gate}", f"Referer: http://shop.example/?{gate}"))
         eventually((tmp_path / "SECRET.started").exists, what="the call")
         formats = [f"/profile?seconds=0.2&format={one}" for one in ("svg", "speedscope", "json")]
-        for target in [*READ, *formats]:
+
+        def text_of(target):
             with Wire(("127.0.0.1", port)) as wire:
                 wire.send(request("GET", target, ACTION, "Connection: close", host="localhost"))
-                texts[target] = wire.response().body.decode()
+                return wire.response().body.decode()
+
+        eventually(lambda: '"slow":[{' in text_of("/history"), what="a slow request")
+        texts = {target: text_of(target) for target in [*READ, *formats]}
         for command in ("ctl requests", "ctl stacks", "ctl status", "top --once"):
             name, argument = command.split()
             said = run(name, "--admin", f"127.0.0.1:{port}", argument)
