@@ -217,7 +217,7 @@ class Scene:
         places = scenario.workers * scenario.threads
         stuck = [
             scenario.stuck[n % len(scenario.stuck)]
-            for n in range(scenario.stuck_count if scenario.stuck else 0)
+            for n in range(scenario.stuck_count if scenario.stuck and t >= 0 else 0)
         ]
         others = max(0, round(scenario.busy(t) * places) - len(stuck))
         passing = [

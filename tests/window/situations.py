@@ -36,7 +36,7 @@ def reload(**fields: Any) -> Callable[..., dict[str, Any]]:
 def moving(scene: Scene, at: float, answer: dict[str, Any]) -> Any:
     for worker in answer["workers"]:
         worker["state"] = "draining" if worker["slot"] % 7 == 3 else "serving"
-        worker["generation"] = 3 if worker["slot"] % 3 else 4
+        worker["uptime"] = 9_000.0 if worker["slot"] % 3 else 20.0
     return answer["workers"]
 
 

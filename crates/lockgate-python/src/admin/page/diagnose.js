@@ -24,12 +24,12 @@ function eventWords(event) {
 
 /**
  * The findings, the worst first: {level, text, since, kind}. `data` is the shown history, `long` an hour of it.
- * Each finding is a claim about the last half minute.
+ * Each finding is a claim about the last seconds: 15, or as many as a few requests took to come.
  */
 function findings(now, data, long, events) {
   const found = [];
   const add = (level, kind, text, start, detail) => found.push({ level, kind, text, since: start, detail: detail || '' });
-  const recent = data && summary(data, data.to - Math.max(30, data.step), data.to);
+  const recent = recently(data);
   const base = usual(long) || usual(data);
   const start = (isBad) => {
     const fine = since(data, isBad);
@@ -54,6 +54,8 @@ function findings(now, data, long, events) {
       const isBad = (row) => row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
       add(recent.p95 > 1 || recent.p95 > 10 * base.p95 ? 'bad' : 'warn', 'slow', `p95 ${duration(recent.p95)} (usually ${duration(base.p95)})`, start(isBad));
     }
+    const late = lateFinding(now, base);
+    if (late && !found.some((one) => one.kind === 'slow')) add('warn', 'slow', late.text, late.since);
     if (recent.wait > 0.05 && !overloaded && !(base && base.wait && recent.wait < 3 * base.wait)) {
       add(recent.wait > 0.5 ? 'bad' : 'warn', 'queue', `requests wait ${duration(recent.wait)} for a thread (p95)`, start((row) => row.wait > 0.025));
     }
@@ -73,6 +75,26 @@ function findings(now, data, long, events) {
   return found.map((one, n) => [one, n]).sort((a, b) => order[a[0].level] - order[b[0].level] || a[1] - b[1]).map(([one]) => one);
 }
 
+/** The last 15 seconds, or up to two minutes if there were few requests. */
+function recently(data) {
+  if (!data) return null;
+  for (const seconds of [15, 30, 60]) {
+    const found = summary(data, data.to - Math.max(seconds, data.step), data.to);
+    if (found && found.answered >= 20) return found;
+  }
+  return summary(data, data.to - Math.max(120, data.step), data.to);
+}
+
+/** Requests that have already taken much longer than is usual, before any of them ends; null if they are few. */
+function lateFinding(now, base) {
+  if (!now || !base || !base.p95) return null;
+  const threads = (now.threads || []).filter((thread) => !thread.websocket);
+  const limit = Math.max(0.5, 5 * base.p95);
+  const late = threads.filter((thread) => thread.age > limit);
+  if (late.length < 3 || late.length * 2 < threads.length) return null;
+  return { late, text: `${late.length} of ${threads.length} running requests have taken more than ${duration(limit)} (p95 is usually ${duration(base.p95)})`, since: now.now - Math.max(...late.map((thread) => thread.age)) };
+}
+
 function serverFindings(now, add, events) {
   if (!now) return;
   const workers = now.workers || [];
@@ -83,8 +105,7 @@ function serverFindings(now, add, events) {
   const reload = now.reload || {};
   if (reload.state === 'failed') {
     const why = String(reload.why || '').split('\n').find((line) => line.trim()) || 'see the error log';
-    const generation = workers.length ? `; generation ${Math.max(...workers.map((worker) => worker.generation))} still serves` : '';
-    add('bad', 'reload', `reload ${reload.ended} failed`, lastOf(events, ['reload_failed', 'rolled_back']), `: ${why}${generation}`);
+    add('bad', 'reload', `reload ${reload.ended} failed`, lastOf(events, ['reload_failed', 'rolled_back']), `: ${why}; the workers before it still serve`);
   } else if (reload.begun > reload.ended) {
     add('note', 'reload', `reload ${reload.begun} runs: ${reload.ready} of ${reload.wanted} workers after ${duration(reload.seconds)}`, now.now - reload.seconds);
   }
@@ -151,7 +172,7 @@ function diagnose(state) {
   const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };
   if (!worst) {
     const busy = now && now.workers ? [sum(now.workers.map((w) => w.threads_busy)), sum(now.workers.map(threadsOf))] : null;
-    const recent = data && summary(data, data.to - Math.max(30, data.step), data.to);
+    const recent = recently(data);
     if (!recent || !recent.total) result.title = now && now.now - now.started < 120 ? `Started ${duration(now.now - now.started)} ago; no requests yet` : 'No requests';
     else result.title = `Nothing stands out: ${count(recent.rate)} requests/s, p95 ${duration(recent.p95)}${busy ? `, ${busy[0]} of ${busy[1]} threads busy` : ''}`;
     return result;
@@ -178,7 +199,8 @@ function capital(text) {
 }
 
 /** Whether it is the application, or what it waits for. */
-function verdict(place) {
+function verdict(place, now) {
+  if (!place && now && now.threads && now.threads.length) return ['not known', 'the stacks of the requests are not sampled'];
   if (!place) return ['no thread runs a request', ''];
   const part = `${place.count} of ${place.total} ${place.source === 'samples' ? 'samples of slow requests' : 'running threads'}`;
   const { kind, name } = place.activity;

@@ -1,8 +1,9 @@
 // Asks the server, and puts the parts together.
 
 const RANGES = [[300, 2, '5 min'], [900, 5, '15 min'], [3600, 20, '1 h'], [10800, 60, '3 h']];
-/** What usual figures and the begin of an incident are found in. */
+/** What usual figures and the begin of an incident are found in: an hour, or what a server has that is younger. */
 const LONG = [3600, 20];
+const YOUNG = [600, 2];
 const state = { now: null, history: null, data: null, long: null, events: null, selection: null, range: 1, isPaused: false, down: null, failure: '', whole: null };
 
 async function ask(target, milliseconds) {
@@ -66,8 +67,9 @@ const pollHistory = poller(async () => {
 }, () => (document.hidden ? 15000 : Math.max(2000, RANGES[state.range][1] * 500)));
 
 const pollLong = poller(async () => {
-  state.long = series(await askHistory(...LONG));
-}, () => 20000);
+  const isYoung = state.now && state.now.now - state.now.started < YOUNG[0];
+  state.long = series(await askHistory(...(isYoung ? YOUNG : LONG)));
+}, () => (state.now && state.now.now - state.now.started < YOUNG[0] ? 4000 : 20000));
 
 async function askHistory(span, step) {
   const end = serverTime();

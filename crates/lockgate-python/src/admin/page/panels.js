@@ -12,7 +12,7 @@ function showState(result, state) {
   setText(byId('headline'), result.title);
   const { now } = state, { place, worst, change } = result;
   const time = now ? now.now : Date.now() / 1000;
-  const [who, why] = verdict(place);
+  const [who, why] = verdict(place, now);
   const events = (state.events || []).filter(isChange);
   const last = events[events.length - 1];
   const changed = change ? [capital(eventWords(change)), `${clock(change.time, time)}${Math.abs(result.since - change.time) > 2 ? `, ${duration(Math.abs(result.since - change.time))} ${result.since > change.time ? 'before' : 'after'}` : ''}`]

@@ -1,16 +1,20 @@
 // Workers, reloads, events, limits, the cache and certificates.
 
+/** As `serving`, and while a reload runs also whether it has started the worker. */
+function stateOf(worker, reload) {
+  const isRunning = reload && reload.begun > reload.ended;
+  return isRunning ? `${worker.state}, ${worker.uptime <= reload.seconds ? 'new' : 'old'}` : worker.state;
+}
+
 function showWorkers(state) {
   const { now } = state, workers = (now && now.workers) || [];
   showReload(now);
-  const byGeneration = new Map();
+  const parts = new Map();
   for (const worker of workers) {
-    const one = byGeneration.get(worker.generation) || { serving: 0, draining: 0 };
-    one[worker.state === 'serving' ? 'serving' : 'draining'] += 1;
-    byGeneration.set(worker.generation, one);
+    const part = stateOf(worker, now.reload);
+    parts.set(part, (parts.get(part) || 0) + 1);
   }
-  const words = [...byGeneration].sort((a, b) => b[0] - a[0]).map(([number, { serving, draining }]) => `generation ${number}: ${serving} serving${draining ? `, ${draining} draining` : ''}`);
-  setText(byId('workers-note'), words.join('; '));
+  setText(byId('workers-note'), [...parts].map(([part, number]) => `${number} ${part}`).join('; '));
   const full = workers.filter((worker) => threadsOf(worker) && worker.threads_busy >= threadsOf(worker)).length;
   byId('cells').setAttribute('aria-label', `${plural(workers.length, 'worker')}, ${full} with all threads busy`);
   sync(byId('cells'), workers, (worker) => worker.slot, () => el('i'), (node, worker) => {
@@ -19,12 +23,12 @@ function showWorkers(state) {
     node.style.background = `color-mix(in srgb, var(${share > 0.9 ? '--class-server' : '--running'}) ${Math.round(share * 100)}%, var(--panel))`;
     node.title = `worker ${worker.slot}, pid ${worker.pid}, ${worker.state}: ${worker.threads_busy} of ${limit} threads busy`;
   });
-  const found = workers.filter((worker) => matches(view.search, `worker ${worker.slot}`, worker.pid, worker.state, `generation ${worker.generation}`));
+  const found = workers.filter((worker) => matches(view.search, `worker ${worker.slot}`, worker.pid, worker.state));
   const shown = found.length ? found : workers;
   table(byId('workers'), [['Worker'], ['State'], ['Threads', 'n'], ['Waiting', 'n'], ['CPU', 'n'], ['Memory', 'n medium'], ['Age', 'n medium']], shown, (worker) => worker.slot, () => ['', '', '', '', '', '', ''], (tds, worker) => {
     setText(tds[0], worker.slot);
     tds[0].title = `pid ${worker.pid}`;
-    setText(tds[1], worker.state === 'serving' ? `gen. ${worker.generation}` : `${worker.state}, gen. ${worker.generation}`);
+    setText(tds[1], stateOf(worker, now.reload));
     setText(tds[2], `${worker.threads_busy}/${threadsOf(worker)}`);
     setText(tds[3], count(worker.requests_waiting));
     setText(tds[4], worker.cpu == null ? '–' : percent(worker.cpu));
@@ -43,7 +47,7 @@ function showReload(now) {
     box.lastChild.max = reload.wanted || 1;
     box.lastChild.value = reload.ready;
   } else if (reload.state === 'failed') {
-    fill(box, `failed ${reload.ended} ${reload.why}`, () => [el('p', {}, `Reload ${reload.ended} has failed after ${duration(reload.last_seconds)}; the generation before it still serves:`), el('pre', { tabindex: 0, 'aria-label': 'Why the reload has failed', role: 'region' }, reload.why)]);
+    fill(box, `failed ${reload.ended} ${reload.why}`, () => [el('p', {}, `Reload ${reload.ended} has failed after ${duration(reload.last_seconds)}; the workers before it still serve:`), el('pre', { tabindex: 0, 'aria-label': 'Why the reload has failed', role: 'region' }, reload.why)]);
   } else {
     fill(box, `${reload.state} ${reload.ended}`, () => el('p', { class: 'dim' }, reload.state === 'never' ? 'No reload yet.' : `Reload ${reload.ended} is ${reload.state}; it took ${duration(reload.last_seconds)}.`));
   }
@@ -59,7 +63,7 @@ function showEvents(state) {
   const node = byId('events');
   setText(byId('events-note'), all.length ? `${all.length}${view.search ? `, ${found.length} found` : ''}, ${rangeWords(state)}` : '');
   if (!found.length) {
-    fill(node, 'empty', () => el('li', { class: 'empty' }, el('span', { class: 'text' }, !events ? 'Not recorded.' : `None ${rangeWords(state)}.`)));
+    fill(node, 'empty', () => el('li', { class: 'empty' }, !events ? 'Not recorded.' : `None ${rangeWords(state)}.`));
     return;
   }
   if (node.signature) { node.signature = null; node.replaceChildren(); }
