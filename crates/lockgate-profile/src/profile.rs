@@ -31,7 +31,7 @@ pub struct Row {
 pub struct Weight {
     /// How often it was seen.
     pub samples: u64,
-    /// The CPU time of the thread up to these samples, each since the one before.
+    /// The CPU time of the thread up to these samples, each since the last one in which it ran.
     pub cpu: Duration,
 }
 

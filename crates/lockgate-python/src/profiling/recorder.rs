@@ -26,6 +26,8 @@ pub(super) struct Recorder {
     labels: HashSet<String>,
     /// The requests that threads run, by TID.
     current: HashMap<u64, Current>,
+    /// The CPU time that threads have used since they were last seen running, by TID.
+    unspent: HashMap<u64, Duration>,
 }
 
 /// A request while it runs.
@@ -42,6 +44,7 @@ impl Recorder {
             slow,
             labels: HashSet::new(),
             current: HashMap::new(),
+            unspent: HashMap::new(),
         }
     }
 
@@ -72,6 +75,14 @@ impl Recorder {
             activity,
             cpu,
         } = observation;
+        // A short request runs between two samples, so the sample in which a thread is seen running stands for what it
+        // has used since the last such one. Else lines at the end of short requests would count more.
+        let unspent = self.unspent.entry(tid).or_default();
+        *unspent = unspent.saturating_add(cpu);
+        let cpu = match activity.is_running() {
+            true => std::mem::take(unspent),
+            false => Duration::ZERO,
+        };
         let weight = Weight { samples: 1, cpu };
         let is_known = (self.current.get(&tid)).is_some_and(|current| current.began == began);
         if !is_known {
@@ -234,6 +245,36 @@ mod tests {
         let profile = recorder.into_profile();
         assert_eq!(labels(&profile), [("", 2), ("GET /users/*", 2)]);
         assert_eq!((profile.rounds, profile.requests.len()), (4, 0));
+    }
+
+    #[test]
+    fn cpu_time_goes_to_the_next_sample_in_which_its_thread_runs() {
+        let mut recorder = Recorder::new(Duration::from_secs(1));
+        let waits = |tid| Observation {
+            activity: Activity::Lock,
+            ..observation(tid, 0)
+        };
+        for threads in [
+            vec![waits(70), observation(71, 0)],
+            vec![waits(70), waits(71)],
+            vec![observation(70, 0), waits(71)],
+            vec![observation(70, 0)],
+        ] {
+            recorder.add(round(threads), 1, |_| None);
+        }
+        let profile = recorder.into_profile();
+        let cpu = |activity| {
+            let row = Row {
+                label: String::new(),
+                stack: StackId::EMPTY,
+                activity,
+            };
+            profile.rows[&row].cpu.as_millis()
+        };
+        assert_eq!(
+            (cpu(Activity::Running), cpu(Activity::Lock)),
+            (2 + 6 + 2, 0)
+        );
     }
 
     #[test]
