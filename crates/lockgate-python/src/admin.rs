@@ -15,6 +15,7 @@ mod permission;
 mod profile;
 mod publishing;
 mod purging;
+mod sampling;
 mod stats_server;
 
 use std::io;
@@ -47,6 +48,7 @@ use permission::Permission;
 use profile::Profiling;
 use publishing::Publishing;
 use purging::Purging;
+use sampling::Sampling;
 
 pub(crate) use limits::view as limits_view;
 
@@ -139,6 +141,7 @@ pub(crate) fn run(
             scoreboard,
             running: Mutex::new(()),
         },
+        sampling: Sampling::new(stacks.clone(), scoreboard),
         stacks,
         dumping: Mutex::new(()),
         certificates,
@@ -210,6 +213,7 @@ struct Admin {
     /// Locked while workers are asked: one dump at a time.
     dumping: Mutex<()>,
     profiling: Profiling,
+    sampling: Sampling,
     certificates: Mutex<Option<CertificateViews>>,
     /// `acme_dir`, and the names that ACME obtains certificates for.
     acme: (PathBuf, Vec<String>),

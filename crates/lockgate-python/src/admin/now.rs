@@ -6,6 +6,7 @@ use lockgate_history::{Now, Usage};
 
 use super::answer::{Answer, JSON, VERSION};
 use super::history::moment;
+use super::sampling::Sources;
 use super::{Admin, readiness};
 use crate::metrics::cache_counts;
 
@@ -27,13 +28,14 @@ impl Admin {
             page_may_act: self.actions.page_may_act,
             readiness: &readiness,
             usage: &usage,
-            threads: &HashMap::new(),
+            threads: &self.sampling.threads(at.monotonic),
             limits: &self.counted.limits(at.monotonic),
             certificates: &self.certificates(),
             cache: self.counted.responses.as_ref().map(cache_counts),
         };
         let mut body = Vec::new();
-        now.write(&mut body, &mut |_, _| None);
+        let mut sources = Sources::default();
+        now.write(&mut body, &mut |file, line| sources.line(file, line));
         Answer::ok(JSON, body)
     }
 }

@@ -1,0 +1,147 @@
+//! Samples of what the threads of workers do, for the page: taken while it asks, and at most twice a second.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lockgate_history::SampledThread;
+use lockgate_observe::Scoreboard;
+use lockgate_profile::Sample;
+use lockgate_supervisor::{StackBoard, StackRequest};
+
+/// A sample that is younger serves again: two pages cost as much as one.
+const FRESH: u64 = 500_000_000;
+/// How long workers may take. A worker takes microseconds, unless its host is overloaded.
+const TIMEOUT: Duration = Duration::from_millis(400);
+/// Frames of a stack that are shown: the most recent ones.
+const MOST_FRAMES: usize = 64;
+/// Bytes of a source file that are read.
+const MOST_SOURCE: u64 = 4 << 20;
+
+/// Where threads were, by the slot of their worker and their kernel TID.
+pub(super) type Threads = HashMap<(usize, u64), SampledThread>;
+
+/// See the module.
+pub(super) struct Sampling {
+    board: Option<Arc<StackBoard>>,
+    scoreboard: Scoreboard,
+    /// When the last sample was taken, in nanoseconds of the monotonic clock, and what it has found.
+    last: Mutex<(u64, Arc<Threads>)>,
+}
+
+impl Sampling {
+    pub(super) fn new(board: Option<Arc<StackBoard>>, scoreboard: Scoreboard) -> Self {
+        Self {
+            board,
+            scoreboard,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Where the threads are that run requests: of workers that do not answer, none. `now` is in nanoseconds of the
+    /// monotonic clock.
+    pub(super) fn threads(&self, now: u64) -> Arc<Threads> {
+        // A panic while workers were asked leaves an earlier sample. Others wait, and get the same one.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 == 0 || now.saturating_sub(last.0) >= FRESH {
+            *last = (now, Arc::new(self.take()));
+        }
+        Arc::clone(&last.1)
+    }
+
+    fn take(&self) -> Threads {
+        let busy = (self.scoreboard.workers()).filter(|worker| worker.busy() > 0);
+        let slots: Vec<usize> = busy.map(|worker| worker.slot).collect();
+        let mut threads = Threads::new();
+        for (slot, sample) in ask(self.board.as_deref(), &slots) {
+            for thread in &sample.threads {
+                let sampled = SampledThread {
+                    began: thread.began,
+                    activity: thread.activity.to_string(),
+                    frames: (sample.stacks.frames(thread.stack))
+                        .take(MOST_FRAMES)
+                        .cloned()
+                        .collect(),
+                };
+                threads.insert((slot, thread.thread), sampled);
+            }
+        }
+        threads
+    }
+}
+
+/// A sample of each of these workers that answers in time with one that can be read.
+pub(super) fn ask(board: Option<&StackBoard>, slots: &[usize]) -> Vec<(usize, Sample)> {
+    let Some(board) = board.filter(|_| !slots.is_empty()) else {
+        return Vec::new();
+    };
+    let answers = board.ask(slots, StackRequest::Sample, TIMEOUT);
+    (slots.iter().zip(answers))
+        .filter_map(|(&slot, answer)| Some((slot, Sample::decode(&answer?.ok()?).ok()?)))
+        .collect()
+}
+
+/// Lines of source files, each of which is read once for an answer. This process runs as the workers' user.
+#[derive(Default)]
+pub(super) struct Sources {
+    files: HashMap<String, Option<String>>,
+}
+
+impl Sources {
+    /// The text of a line, from 1.
+    pub(super) fn line(&mut self, file: &str, line: u32) -> Option<String> {
+        if !self.files.contains_key(file) {
+            self.files.insert(file.to_owned(), read(Path::new(file)));
+        }
+        let text = self.files.get(file)?.as_ref()?;
+        let index = usize::try_from(line).ok()?.checked_sub(1)?;
+        text.lines().nth(index).map(str::to_owned)
+    }
+}
+
+/// A Python file. Names of code objects can be any text: a pipe or a device would block this process.
+fn read(path: &Path) -> Option<String> {
+    let is_python = path.is_absolute() && path.extension().is_some_and(|ending| ending == "py");
+    if !is_python || !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(MOST_SOURCE).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_from_python_files_only() {
+        let directory = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("folder.py")).unwrap();
+        for name in ["app.py", "secret.txt"] {
+            std::fs::write(directory.join(name), "one\n  two\nl\u{e9}\n").unwrap();
+        }
+        let mut sources = Sources::default();
+        for (name, line, expected) in [
+            ("app.py", 2, Some("  two")),
+            ("app.py", 3, Some("l\u{e9}")),
+            ("app.py", 0, None),
+            ("app.py", 4, None),
+            ("secret.txt", 1, None),
+            ("folder.py", 1, None),
+            ("absent.py", 1, None),
+        ] {
+            let path = directory.join(name);
+            let found = sources.line(path.to_str().unwrap(), line);
+            assert_eq!(found.as_deref(), expected, "{name}:{line}");
+        }
+        for name in ["app.py", "<string>", "/dev/zero", ""] {
+            assert_eq!(sources.line(name, 1), None, "{name}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
