@@ -14,8 +14,8 @@ class Collector:
     """Answers with the statuses in `answers`, and with 200 when there are none left."""
 
     def __init__(self, port=0):
-        #: Requests with spans, and with metrics.
-        self.requests, self.metrics = [], []
+        #: Requests with spans, with metrics, and with lines of logs.
+        self.requests, self.metrics, self.logs = [], [], []
         self.problems = []
         self.answers = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
@@ -86,6 +86,26 @@ class Collector:
         """The last metric of this name."""
         return next(one for one in reversed(self._all_metrics()) if one.name == name)
 
+    def lines(self):
+        """All lines of logs, in the order in which they were sent."""
+        assert not self.problems, self.problems
+        return [
+            line
+            for request in list(self.logs)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for line in scope.log_records
+        ]
+
+    def line(self, part):
+        """The first line that contains a text, once there is one."""
+
+        def find():
+            return next((one for one in self.lines() if part in one.body.string_value), None)
+
+        bodies = [one.body.string_value for one in self.lines()]
+        return eventually(find, within=20, what=f"a line with {part!r}; {bodies}")
+
     def _all_metrics(self):
         return [
             metric
@@ -98,7 +118,11 @@ class Collector:
     def take(self, path, content_type, body):
         try:
             assert content_type == "application/json"
-            taken = {"/v1/traces": self.requests, "/v1/metrics": self.metrics}
+            taken = {
+                "/v1/traces": self.requests,
+                "/v1/metrics": self.metrics,
+                "/v1/logs": self.logs,
+            }
             taken[path].append(decoded(path, body))
         except Exception as error:  # the test that asks for spans fails with it
             self.problems.append(repr(error))
@@ -107,12 +131,14 @@ class Collector:
 def decoded(path, body):
     """The message of a body of JSON. Unknown fields and values of a wrong type are errors."""
     from google.protobuf.json_format import ParseDict
+    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
     from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
     from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
     kinds = {
         "/v1/traces": traces.ExportTraceServiceRequest,
         "/v1/metrics": metrics.ExportMetricsServiceRequest,
+        "/v1/logs": logs.ExportLogsServiceRequest,
     }
     return ParseDict(with_base64(json.loads(body)), kinds[path]())
 

@@ -48,6 +48,8 @@ pub struct OtlpConfig {
     pub metrics: bool,
     /// How often.
     pub metrics_interval: Duration,
+    /// Whether lines of the error log are sent, too.
+    pub logs: bool,
 }
 
 impl Default for OtlpConfig {
@@ -62,6 +64,7 @@ impl Default for OtlpConfig {
             interval: Duration::from_secs(5),
             metrics: false,
             metrics_interval: Duration::from_secs(60),
+            logs: false,
         }
     }
 }
@@ -76,6 +79,8 @@ pub enum OtlpSignal {
     Traces,
     /// Metrics.
     Metrics,
+    /// Lines of the error log.
+    Logs,
 }
 
 impl OtlpConfig {
@@ -85,6 +90,7 @@ impl OtlpConfig {
         match signal {
             OtlpSignal::Traces => self.path.clone(),
             OtlpSignal::Metrics => format!("{base}/v1/metrics"),
+            OtlpSignal::Logs => format!("{base}/v1/logs"),
         }
     }
 }

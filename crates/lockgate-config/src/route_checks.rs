@@ -58,11 +58,10 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
         notes.push("rate_limit_redis has no effect without rate_limit".to_owned());
     }
     if let Some(otlp) = &config.identity.otlp
-        && otlp.metrics
+        && (otlp.metrics || otlp.logs)
         && !otlp.path.ends_with(TRACES)
     {
-        let requirement =
-            "must end with /v1/traces if metrics are sent, too (setting: otlp_metrics)";
+        let requirement = "must end with /v1/traces if metrics or log lines are sent, too (settings: otlp_metrics, otlp_logs)";
         let url = format!("http://{}:{}{}", otlp.host, otlp.port, otlp.path);
         return refuse("otlp", quoted(&url), requirement.to_owned());
     }
@@ -73,6 +72,7 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
             "otlp_interval",
             "otlp_metrics",
             "otlp_metrics_interval",
+            "otlp_logs",
         ];
         let unused = names
             .into_iter()

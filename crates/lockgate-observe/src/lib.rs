@@ -15,6 +15,7 @@ mod format;
 mod gunicorn;
 mod json;
 mod limits;
+mod log_line;
 mod metrics;
 mod object;
 mod otlp;
@@ -35,12 +36,13 @@ pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
 pub use limits::{LimitView, LimitsView, OffenderView, SharingView, limit_metrics, write_limits};
+pub use log_line::LogLine;
 pub use metrics::{
     CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, Families, cache_metrics, push_metrics,
     server_metrics,
 };
 pub use object::Json;
-pub use otlp::{OtlpTimes, ProcessView, Resource, write_otlp_metrics, write_traces};
+pub use otlp::{OtlpTimes, ProcessView, Resource, write_logs, write_otlp_metrics, write_traces};
 pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss,

@@ -1,8 +1,10 @@
 //! The JSON encoding of OTLP 1: what a request to a collector contains. 64-bit numbers are texts, ids are hexadecimal.
 
+mod logs;
 mod metrics;
 mod traces;
 
+pub use logs::write_logs;
 pub use metrics::{OtlpTimes, ProcessView, write_otlp_metrics};
 pub use traces::write_traces;
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::{OtlpConfig, OtlpSignal};
-use lockgate_observe::{Level, Resource, SpanRecord, write_traces};
+use lockgate_observe::{Level, LogLine, Resource, SpanRecord, write_logs, write_traces};
 use lockgate_shm::Log;
 
 use crate::delivery::Delivery;
@@ -15,8 +15,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// While the server stops, metrics are sent this often, so that the last counts are among them.
 const LAST_METRICS: Duration = Duration::from_secs(1);
 
-/// Where spans are recorded.
+/// Channels of the logs in which spans and lines of the error log are recorded.
 const SPANS: &[u8] = b"spans";
+const LINES: &[u8] = b"lines";
 
 /// What the process that runs the exporter provides.
 pub trait Host {
@@ -52,25 +53,40 @@ pub struct Sender {
     pub instance: String,
 }
 
+/// The logs in shared memory; `None`: there is no memory for it, or it is not sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recorded {
+    /// What workers record of sampled requests.
+    pub spans: Option<Log>,
+    /// Lines of the error log of all processes.
+    pub lines: Option<Log>,
+}
+
 /// See the module.
 pub struct Exporter {
     config: OtlpConfig,
     sender: Sender,
     spans: Option<Queue>,
     traces: Delivery,
+    lines: Option<Queue>,
+    logs: Delivery,
     metrics: Delivery,
     /// When metrics are sent again.
     metrics_due: Option<Instant>,
 }
 
 impl Exporter {
-    /// Begins with the spans that no earlier exporter has sent. `spans` is `None` if there is no memory for them.
-    pub fn new(config: OtlpConfig, sender: Sender, spans: Option<Log>, now: Instant) -> Self {
+    /// Begins with the spans and lines that no earlier exporter has sent.
+    pub fn new(config: OtlpConfig, sender: Sender, recorded: Recorded, now: Instant) -> Self {
         let delivery = |signal| Delivery::new(&config, signal, &sender.version);
-        let lost_before = |record: &[u8]| Some(SpanRecord::decode(record)?.lost_before);
+        let before_span = |record: &[u8]| Some(SpanRecord::decode(record)?.lost_before);
+        let before_line = |record: &[u8]| Some(LogLine::decode(record)?.lost_before);
+        let lines = recorded.lines.filter(|_| config.logs);
         Self {
-            spans: spans.map(|log| Queue::new(log, SPANS, lost_before)),
+            spans: (recorded.spans).map(|log| Queue::new(log, SPANS, before_span)),
             traces: delivery(OtlpSignal::Traces),
+            lines: lines.map(|log| Queue::new(log, LINES, before_line)),
+            logs: delivery(OtlpSignal::Logs),
             metrics: delivery(OtlpSignal::Metrics),
             metrics_due: config.metrics.then(|| now + config.metrics_interval),
             config,
@@ -94,29 +110,22 @@ impl Exporter {
 
     /// Reads records, and sends what is due. Returns whether there may be more to read.
     fn step(&mut self, host: &dyn Host, stage: Stage, now: Instant) -> bool {
-        let is_full = self.send_spans(host, now, stage != Stage::Running);
+        let (config, sender) = (&self.config, &self.sender);
+        let moment = (now, stage, config.interval);
+        let mut is_full = false;
+        if let Some(queue) = &mut self.spans {
+            is_full |= send(queue, &mut self.traces, host, moment, |out, batch| {
+                let spans = batch.iter().filter_map(|record| SpanRecord::decode(record));
+                write_traces(out, resource(config, sender), spans);
+            });
+        }
+        if let Some(queue) = &mut self.lines {
+            is_full |= send(queue, &mut self.logs, host, moment, |out, batch| {
+                let lines = batch.iter().filter_map(|record| LogLine::decode(record));
+                write_logs(out, resource(config, sender), lines);
+            });
+        }
         self.send_metrics(host, now, stage);
-        is_full
-    }
-
-    fn send_spans(&mut self, host: &dyn Host, now: Instant, is_stopping: bool) -> bool {
-        let Some(queue) = &mut self.spans else {
-            return false;
-        };
-        let lost = queue.read(now, self.config.interval);
-        if let Some((level, text)) = self.traces.reports.on_lost(lost, now) {
-            host.write(level, &text);
-        }
-        let is_full = queue.is_full();
-        if queue.is_due(now, is_stopping) {
-            let batch = queue.batch();
-            let mut body = Vec::new();
-            let spans = batch.iter().filter_map(|record| SpanRecord::decode(record));
-            write_traces(&mut body, resource(&self.config, &self.sender), spans);
-            let count = batch.len() as u64;
-            self.traces.send(host, &body, count);
-            queue.clear();
-        }
         is_full
     }
 
@@ -137,6 +146,29 @@ impl Exporter {
             self.metrics_due = Some(now + interval);
         }
     }
+}
+
+/// Reads a queue, and sends its batch if it is due. Returns whether there may be more to read.
+fn send(
+    queue: &mut Queue,
+    delivery: &mut Delivery,
+    host: &dyn Host,
+    (now, stage, interval): (Instant, Stage, Duration),
+    write: impl FnOnce(&mut Vec<u8>, &[Vec<u8>]),
+) -> bool {
+    let lost = queue.read(now, interval);
+    if let Some((level, text)) = delivery.reports.on_lost(lost, now) {
+        host.write(level, &text);
+    }
+    let is_full = queue.is_full();
+    if queue.is_due(now, stage != Stage::Running) {
+        let mut body = Vec::new();
+        write(&mut body, queue.batch());
+        let count = queue.batch().len() as u64;
+        delivery.send(host, &body, count);
+        queue.clear();
+    }
+    is_full
 }
 
 fn resource<'a>(config: &'a OtlpConfig, sender: &'a Sender) -> Resource<'a> {
@@ -210,16 +242,20 @@ mod tests {
             interval: Duration::from_secs(5),
             ..OtlpConfig::default()
         };
-        started(config, Some(log), Instant::now())
+        let recorded = Recorded {
+            spans: Some(log),
+            lines: None,
+        };
+        started(config, recorded, Instant::now())
     }
 
-    fn started(config: OtlpConfig, log: Option<Log>, now: Instant) -> Exporter {
+    fn started(config: OtlpConfig, recorded: Recorded, now: Instant) -> Exporter {
         let sender = Sender {
             version: "1.2.3".to_owned(),
             host_name: "web1".to_owned(),
             instance: "web1:7".to_owned(),
         };
-        Exporter::new(config, sender, log, now)
+        Exporter::new(config, sender, recorded, now)
     }
 
     fn batch(exporter: &Exporter) -> usize {
@@ -355,7 +391,7 @@ mod tests {
         };
         let start = Instant::now();
         let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"; 4]));
-        let mut exporter = started(config, None, start);
+        let mut exporter = started(config, Recorded::default(), start);
         let host = Recorder::default();
         let mut sent_at = Vec::new();
         for (milliseconds, stage) in [
@@ -380,5 +416,53 @@ mod tests {
             assert!(request.starts_with("POST /otlp/v1/metrics HTTP/1.1\r\n"));
             assert!(request.ends_with("\r\n\r\n{web1:7}\n"), "{request}");
         }
+    }
+
+    #[test]
+    fn lines_are_sent_beside_spans_and_a_batch_is_bounded_in_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let lines = log(4 << 20);
+        let message = vec![b'a'; 16 * 1024];
+        for count in 0..100 {
+            let line = LogLine {
+                time: count,
+                level: Level::Info,
+                pid: 1,
+                worker: None,
+                trace_id: 0,
+                span_id: 0,
+                lost_before: 0,
+                logger: "lockgate",
+                message: &message,
+            };
+            let mut record = Vec::new();
+            line.encode(&mut record);
+            lines.append(LINES, b"", &record, 0).unwrap();
+        }
+        let config = OtlpConfig {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            path: "/v1/traces".into(),
+            logs: true,
+            ..OtlpConfig::default()
+        };
+        let recorded = Recorded {
+            spans: None,
+            lines: Some(lines),
+        };
+        let start = Instant::now();
+        let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"; 2]));
+        let mut exporter = started(config, recorded, start);
+        let host = Recorder::default();
+        assert!(exporter.step(&host, Stage::Running, start), "1 MiB at once");
+        assert!(!exporter.step(&host, Stage::Ending, start));
+        let requests = collector.join().unwrap();
+        let sent: Vec<usize> = requests
+            .iter()
+            .map(|request| request.matches("severityText").count())
+            .collect();
+        assert_eq!(sent, [64, 36]);
+        assert!(requests[0].starts_with("POST /v1/logs HTTP/1.1\r\n"));
+        assert!(host.0.into_inner().unwrap().is_empty());
     }
 }

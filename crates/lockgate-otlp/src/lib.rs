@@ -11,4 +11,4 @@ mod exporter;
 mod queue;
 mod reports;
 
-pub use exporter::{Exporter, Host, Sender, Stage};
+pub use exporter::{Exporter, Host, Recorded, Sender, Stage};

@@ -8,6 +8,8 @@ use lockgate_shm::{Cursor, Log, Read};
 
 /// As many records are sent at once, without waiting for the interval.
 pub(crate) const BATCH: usize = 512;
+/// The same in bytes.
+const BATCH_BYTES: usize = 1 << 20;
 /// Begins a mark: the sequence number up to which records were sent or dropped follows.
 const MARK: &[u8] = b"sent";
 
@@ -22,6 +24,8 @@ pub(crate) struct Queue {
     /// Sequence number of the last record.
     last: u64,
     batch: Vec<Vec<u8>>,
+    /// Bytes of the batch.
+    size: usize,
     due: Option<Instant>,
 }
 
@@ -40,6 +44,7 @@ impl Queue {
             cursor,
             last,
             batch: Vec::new(),
+            size: 0,
             due: None,
         }
     }
@@ -48,7 +53,7 @@ impl Queue {
     pub(crate) fn read(&mut self, now: Instant, interval: Duration) -> u64 {
         let mut lost: u64 = 0;
         let mut record = Vec::new();
-        while self.batch.len() < BATCH {
+        while !self.is_full() {
             match self.log.read(&mut self.cursor, &mut record) {
                 Read::UpToDate => break,
                 // The gap before the next record counts.
@@ -62,6 +67,7 @@ impl Queue {
                     };
                     lost = lost.saturating_add(lost_before);
                     self.due.get_or_insert(now + interval);
+                    self.size += record.len();
                     self.batch.push(std::mem::take(&mut record));
                 }
             }
@@ -75,7 +81,7 @@ impl Queue {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.batch.len() >= BATCH
+        self.batch.len() >= BATCH || self.size >= BATCH_BYTES
     }
 
     /// Whether the batch is to be sent now; `is_last`: there may be no later moment.
@@ -87,6 +93,7 @@ impl Queue {
     /// Forgets the batch, which was sent or dropped.
     pub(crate) fn clear(&mut self) {
         self.batch.clear();
+        self.size = 0;
         self.due = None;
         // A successor of this process sends once more what has no mark.
         let mark = [MARK, &self.last.to_le_bytes()].concat();

@@ -47,6 +47,7 @@ impl Reports {
                     "metrics are sent to {url} again, for the first time after {dropped} failures"
                 )
             }
+            OtlpSignal::Logs => format!("log lines are sent to {url} again; {dropped} were lost"),
         };
         Some((Level::Info, text))
     }
@@ -66,6 +67,9 @@ impl Reports {
             OtlpSignal::Metrics => format!(
                 "cannot send metrics to {url}: {failure}; no count is lost, since later metrics include it (setting: otlp_metrics)"
             ),
+            OtlpSignal::Logs => format!(
+                "cannot send log lines to {url}: {failure}; they are dropped until it takes them again (setting: otlp_logs)"
+            ),
         };
         Some((Level::Warning, text))
     }
@@ -84,9 +88,14 @@ impl Reports {
         }
         self.reported_at = Some(now);
         let lost = std::mem::take(&mut self.lost);
-        let text = format!(
-            "{lost} spans were lost before they could be sent: there are more than the collector takes (setting: otlp_sample)"
-        );
+        let text = match self.signal {
+            OtlpSignal::Logs => format!(
+                "{lost} log lines were lost before they could be sent: there are more than the collector takes (setting: otlp_logs)"
+            ),
+            OtlpSignal::Traces | OtlpSignal::Metrics => format!(
+                "{lost} spans were lost before they could be sent: there are more than the collector takes (setting: otlp_sample)"
+            ),
+        };
         Some((Level::Warning, text))
     }
 }
@@ -107,6 +116,11 @@ mod tests {
                 OtlpSignal::Metrics,
                 "cannot send metrics to u: it answers 500;",
                 "metrics are sent to u again, for the first time after 7 failures",
+            ),
+            (
+                OtlpSignal::Logs,
+                "cannot send log lines to u: it answers 500;",
+                "log lines are sent to u again; 7 were lost",
             ),
         ] {
             let mut reports = Reports::new(signal, "u".to_owned());

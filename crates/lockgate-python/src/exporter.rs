@@ -11,24 +11,50 @@ use lockgate_config::Config;
 use lockgate_observe::{
     CertificatesView, Level, OtlpTimes, ProcessView, Resource, Scoreboard, write_otlp_metrics,
 };
-use lockgate_otlp::{Exporter, Host, Sender, Stage};
-use lockgate_shm::Log;
+use lockgate_otlp::{Exporter, Host, Recorded, Sender, Stage};
 use lockgate_supervisor::{CpuTimes, WorkerContext, cpu_times, process_memory};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::monotonic_nanos;
 
-use crate::metrics::Counted;
+use crate::hooks::PythonHooks;
+use crate::metrics::{Counted, limits_redis};
 use crate::process::threads::RunningThreads;
 
 /// How long the last sending may take. The supervisor waits for a second.
 const LAST_SENDING: Duration = Duration::from_millis(900);
 
+impl PythonHooks {
+    /// In the exporter's process: as [`run`].
+    pub(crate) fn export(&self, context: WorkerContext) -> io::Result<i32> {
+        let config = &self.config;
+        let recorded = Recorded {
+            spans: self.span_log,
+            lines: self.line_log,
+        };
+        let counted = self.scoreboard.map(|scoreboard| Counted {
+            scoreboard,
+            broadcast_log: self.broadcast_log.filter(|_| config.push.is_enabled),
+            responses: self.responses,
+            rates: self.rates,
+            limits_redis: limits_redis(config),
+        });
+        run(config, &self.log, context, recorded, counted)
+    }
+
+    /// The error log, which may be a new one, records its lines for the exporter.
+    pub(crate) fn record_lines(&self) {
+        if let Some(log) = self.line_log {
+            self.log.record_lines_in(log);
+        }
+    }
+}
+
 /// Runs until the supervisor ends this process or has exited; returns the exit code.
-pub(crate) fn run(
+fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
-    spans: Option<Log>,
+    recorded: Recorded,
     counted: Option<Counted>,
 ) -> io::Result<i32> {
     let running = RunningThreads::new(log);
@@ -48,7 +74,7 @@ pub(crate) fn run(
         let (done, is_done) = mpsc::channel();
         let mut otlp = otlp.clone();
         otlp.metrics &= counted.is_some();
-        let mut exporter = Exporter::new(otlp, sender, spans, Instant::now());
+        let mut exporter = Exporter::new(otlp, sender, recorded, Instant::now());
         let process = Process {
             log: Arc::clone(log),
             start: counted

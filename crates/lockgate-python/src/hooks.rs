@@ -19,7 +19,6 @@ use pyo3::prelude::*;
 
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
-use crate::metrics::{Counted, limits_redis};
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::purging::CachePurger;
@@ -32,7 +31,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, exporter, hook_process, interpreter, relay, successor, watching};
+use crate::{acme, admin, hook_process, interpreter, relay, successor, watching};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -67,6 +66,8 @@ pub(crate) struct PythonHooks {
     pub(crate) rates: Option<Rates>,
     /// What the OTLP exporter sends, if `otlp` is set.
     pub(crate) span_log: Option<Log>,
+    /// Where lines of the error log are recorded for the exporter, if `otlp_logs` is set.
+    pub(crate) line_log: Option<Log>,
     pub(crate) scoreboard: Option<Scoreboard>,
     /// In a worker or a fork server: reports of the files of the application, if `reload` is set.
     pub(crate) file_reports: Option<FileReports>,
@@ -98,6 +99,7 @@ impl PythonHooks {
             purge_log: None,
             rates: None,
             span_log: None,
+            line_log: None,
             scoreboard: None,
             file_reports: None,
         }
@@ -115,6 +117,7 @@ impl PythonHooks {
         if log(config) != log(&self.config) {
             self.log = Arc::new(ErrorLog::of(config, self.identity)?);
             self.log.report_panics();
+            self.record_lines();
         }
         if let Some(target) = &config.access_log {
             create_missing(target, self.identity)
@@ -212,6 +215,8 @@ impl Hooks for PythonHooks {
         self.purge_log = memory.purge_log;
         self.rates = memory.rates;
         self.span_log = memory.span_log;
+        self.line_log = memory.line_log;
+        self.record_lines();
         self.scoreboard = memory.scoreboard;
     }
 
@@ -263,6 +268,7 @@ impl Hooks for PythonHooks {
     fn run_worker(&mut self, context: &mut WorkerContext) -> i32 {
         // The supervisor reports what it has logged before the fork.
         self.log.take_counts();
+        self.log.set_worker(context.slot);
         let pid = std::process::id();
         self.log.write_for_gunicorn(&GunicornEvent::Booting { pid });
         let code = self.serve_as_worker(context);
@@ -333,15 +339,7 @@ impl Hooks for PythonHooks {
         if let Err(code) = self.become_side_process(Role::Exporter, "OTLP exporter", &context) {
             return code;
         }
-        let config = &self.config;
-        let counted = self.scoreboard.map(|scoreboard| Counted {
-            scoreboard,
-            broadcast_log: self.broadcast_log.filter(|_| config.push.is_enabled),
-            responses: self.responses,
-            rates: self.rates,
-            limits_redis: limits_redis(config),
-        });
-        exporter::run(config, &self.log, context, self.span_log, counted).unwrap_or_else(|error| {
+        self.export(context).unwrap_or_else(|error| {
             let message = format!("the OTLP exporter cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START

@@ -77,6 +77,8 @@ pub struct SharedContents {
     pub purge_log: Option<Log>,
     /// If `otlp` is set.
     pub span_log: Option<Log>,
+    /// If `otlp_logs` is set.
+    pub line_log: Option<Log>,
     /// If the system provides its memory.
     pub rates: Option<Rates>,
     /// If the system provides its memory.

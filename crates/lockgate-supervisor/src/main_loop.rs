@@ -396,6 +396,8 @@ impl MainLoop {
             responses: self.memory.responses.memory(),
             purge_log: self.memory.purge_log.memory(),
             rates: self.memory.rates.memory(),
+            span_log: self.memory.span_log.memory(),
+            line_log: self.memory.line_log.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -1,9 +1,11 @@
 //! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
-//! response cache and the log of its purges, the table of rate limits, and the log of spans.
+//! response cache and the log of its purges, the table of rate limits, and the logs of spans and of
+//! lines of the error log.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
 mod broadcast_log;
+mod line_log;
 mod purge_log;
 mod rates;
 mod region;
@@ -32,6 +34,7 @@ pub(crate) struct SharedMemory {
     pub(crate) purge_log: Region<Log>,
     pub(crate) rates: Region<Rates>,
     pub(crate) span_log: Region<Log>,
+    pub(crate) line_log: Region<Log>,
 }
 
 /// What the previous program in this process has left.
@@ -42,6 +45,8 @@ pub(crate) struct InheritedMemory {
     pub(crate) responses: Option<OwnedFd>,
     pub(crate) purge_log: Option<OwnedFd>,
     pub(crate) rates: Option<OwnedFd>,
+    pub(crate) span_log: Option<OwnedFd>,
+    pub(crate) line_log: Option<OwnedFd>,
 }
 
 impl SharedMemory {
@@ -52,7 +57,8 @@ impl SharedMemory {
             responses: responses::open(inherited.responses, &config.cache, hooks),
             purge_log: purge_log::open(inherited.purge_log, &config.cache, hooks),
             rates: rates::open(inherited.rates, &config.rate_limits, hooks),
-            span_log: span_log::open(&config.identity, hooks),
+            span_log: span_log::open(inherited.span_log, &config.identity, hooks),
+            line_log: line_log::open(inherited.line_log, &config.identity, hooks),
         }
     }
 
@@ -65,6 +71,7 @@ impl SharedMemory {
             self.broadcast_log.get(),
             self.purge_log.get(),
             self.span_log.get(),
+            self.line_log.get(),
         ];
         (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {

@@ -354,6 +354,7 @@ fn assemble(
         purge_log: memory.purge_log.get(),
         rates: memory.rates.get(),
         span_log: memory.span_log.get(),
+        line_log: memory.line_log.get(),
         scoreboard: scoreboard.get(),
     });
     hook_process.adopt(workers.slots());

@@ -2,6 +2,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod error_log;
+pub(crate) mod lines;
 pub(crate) mod output;
 pub(crate) mod spans;
 pub(crate) mod throttle;

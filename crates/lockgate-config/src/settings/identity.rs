@@ -145,7 +145,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             least: Duration::from_millis(100),
             most: Duration::from_secs(60),
         },
-        doc: "How long spans are collected before they are sent together.",
+        doc: "How long spans and log lines are collected before they are sent together.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -189,6 +189,23 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| duration_text(builder.otlp.metrics_interval),
+    },
+    Setting {
+        name: "otlp_logs",
+        section: Section::Identity,
+        short: None,
+        flags: &["otlp-logs"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Send the lines of the error log to the collector of `otlp` as well. Their path has `/v1/logs` in place of \
+              `/v1/traces`. They are written to `error_logfile` as before.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.otlp.logs = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.otlp.logs.to_string(),
     },
 ];
 

@@ -205,6 +205,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("otlp_service", "a", "'b'", "c"),
     ("otlp_interval", "1", "'500ms'", "2s"),
     ("otlp_metrics", "true", "false", "yes"),
+    ("otlp_logs", "true", "false", "yes"),
     ("otlp_metrics_interval", "10", "'30s'", "2m"),
     (
         "session",

@@ -40,6 +40,7 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("otlp_metrics", &[("'x'", "true or false")]),
+    ("otlp_logs", &[("'x'", "true or false")]),
     (
         "otlp_metrics_interval",
         &[("'100ms'", "at least 1s"), ("'2h'", "at most 3600s")],
@@ -249,7 +250,14 @@ fn spans_go_to_a_collector() {
         let config = given(&["a:b", "--otlp", url, "--otlp-metrics"], &[], None);
         let otlp = config.unwrap().config.identity.otlp.expect(url);
         assert_eq!(otlp.path_of(OtlpSignal::Metrics), path, "{url}");
+        let logs = path.replace("metrics", "logs");
+        assert_eq!(otlp.path_of(OtlpSignal::Logs), logs, "{url}");
         assert_eq!(otlp.metrics_interval, Duration::from_secs(60));
+    }
+    for switch in ["--otlp-metrics", "--otlp-logs"] {
+        let refused = given(&["a:b", "--otlp", "http://c/x", switch], &[], None).unwrap_err();
+        let text = refused[0].to_string();
+        assert!(text.contains("must end with /v1/traces"), "{text}");
     }
     let resolved = given(&["a:b", "--otlp-sample=1%"], &[], None).unwrap();
     assert_eq!(resolved.config.identity.otlp, None);

@@ -97,6 +97,8 @@ impl InheritedState {
                 responses: handover.responses.map(&mut take).transpose()?,
                 purge_log: handover.purge_log.map(&mut take).transpose()?,
                 rates: handover.rates.map(&mut take).transpose()?,
+                span_log: handover.span_log.map(&mut take).transpose()?,
+                line_log: handover.line_log.map(&mut take).transpose()?,
             },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,

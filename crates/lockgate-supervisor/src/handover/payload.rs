@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 9;
+const FORMAT_VERSION: u32 = 10;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub(crate) struct Handover {
     pub(crate) purge_log: Option<RawFd>,
     /// The memory of the rate limits.
     pub(crate) rates: Option<RawFd>,
+    /// The memory of the log of spans.
+    pub(crate) span_log: Option<RawFd>,
+    /// The memory of the log of lines.
+    pub(crate) line_log: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -126,6 +130,8 @@ impl Handover {
         lines.extend((self.responses).map(|memory| format!("responses\t{memory}")));
         lines.extend((self.purge_log).map(|memory| format!("purge-log\t{memory}")));
         lines.extend((self.rates).map(|memory| format!("rates\t{memory}")));
+        lines.extend((self.span_log).map(|memory| format!("span-log\t{memory}")));
+        lines.extend((self.line_log).map(|memory| format!("line-log\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -184,6 +190,8 @@ impl Handover {
             responses: None,
             purge_log: None,
             rates: None,
+            span_log: None,
+            line_log: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -227,6 +235,8 @@ impl Handover {
             ["responses", fd] => self.responses = Some(fd.parse().ok()?),
             ["purge-log", fd] => self.purge_log = Some(fd.parse().ok()?),
             ["rates", fd] => self.rates = Some(fd.parse().ok()?),
+            ["span-log", fd] => self.span_log = Some(fd.parse().ok()?),
+            ["line-log", fd] => self.line_log = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -308,6 +318,8 @@ mod tests {
             responses: Some(35),
             purge_log: Some(36),
             rates: Some(37),
+            span_log: Some(61),
+            line_log: Some(62),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

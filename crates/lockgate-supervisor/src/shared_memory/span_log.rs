@@ -1,5 +1,7 @@
 //! The log of spans: what workers record of sampled requests, for the OTLP exporter.
 
+use std::os::fd::OwnedFd;
+
 use lockgate_config::IdentityConfig;
 use lockgate_observe::Level;
 use lockgate_shm::{Log, LogPlan};
@@ -13,11 +15,17 @@ const PLAN: LogPlan = LogPlan {
     channels: 1,
 };
 
-/// A new log, if spans are sent. It is not handed over at an upgrade: the exporter of the next program begins with the
-/// spans of its own workers.
-pub(super) fn open(config: &IdentityConfig, hooks: &dyn Hooks) -> Region<Log> {
+/// The log that the previous program in this process has left, or a new one, if spans are sent.
+pub(super) fn open(
+    inherited: Option<OwnedFd>,
+    config: &IdentityConfig,
+    hooks: &dyn Hooks,
+) -> Region<Log> {
     if config.otlp.is_none() {
         return Region::default();
+    }
+    if let Some(log) = inherited.and_then(|memory| Region::inherit(memory, &PLAN)) {
+        return log;
     }
     Region::create(&PLAN).unwrap_or_else(|error| {
         let message = format!("cannot create the memory of spans: {error}; no spans are sent");

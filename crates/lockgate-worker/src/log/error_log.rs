@@ -15,8 +15,10 @@ use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget, Log
 use lockgate_observe::{
     GunicornEvent, Level, LogCounts, escape_into, shorten, write_event, write_json_event,
 };
+use lockgate_shm::Log;
 
 use crate::date::Zone;
+use crate::log::lines::LineRecorder;
 use crate::log::output::{self, LogOutput};
 
 /// How long a thread waits for a slow reader of the log. After one wait without success no thread waits until the log
@@ -94,6 +96,8 @@ pub struct ErrorLog {
     lost: AtomicU64,
     /// The last line was not accepted: no thread waits for the next.
     is_stuck: AtomicBool,
+    /// With `otlp_logs`: where lines are recorded for the exporter.
+    recorder: Option<LineRecorder>,
 }
 
 impl ErrorLog {
@@ -130,6 +134,9 @@ impl ErrorLog {
             wording,
             format: error_format,
             zone,
+            recorder: (config.identity.otlp.as_ref())
+                .filter(|otlp| otlp.logs)
+                .map(|_| LineRecorder::default()),
             ..log
         })
     }
@@ -149,7 +156,28 @@ impl ErrorLog {
             counts: Default::default(),
             lost: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
+            recorder: None,
         })
+    }
+
+    /// Lines are also recorded here for the exporter, if `otlp_logs` is set.
+    pub fn record_lines_in(&self, log: Log) {
+        if let Some(recorder) = &self.recorder {
+            recorder.open(log);
+        }
+    }
+
+    /// This process is the worker of this slot.
+    pub fn set_worker(&self, slot: usize) {
+        if let Some(recorder) = &self.recorder {
+            recorder.set_worker(slot);
+        }
+    }
+
+    fn record_line(&self, level: Level, logger: &str, message: &[u8]) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(level, logger, message);
+        }
     }
 
     /// From now on a panic of any thread of this process is logged here, with the thread and the location, and with a
@@ -238,11 +266,13 @@ impl ErrorLog {
         if rank(level) > rank_of_setting(self.level) {
             return;
         }
+        self.record_line(level, SERVER, message.as_bytes());
         self.put(&self.event(level, message), patience);
     }
 
     /// Writes an event of another logger, whatever its level: the logger has decided.
     pub fn write_record(&self, level: Level, logger: &str, message: &str) {
+        self.record_line(level, logger, message.as_bytes());
         self.put(&self.record(level, logger, message), PATIENCE);
     }
 
@@ -266,6 +296,12 @@ impl ErrorLog {
     /// Writes lines of the application (`wsgi.errors`, which has escaped them): unchanged, or as an event each if the
     /// log is JSON.
     pub fn raw(&self, bytes: &[u8]) {
+        if self.recorder.is_some() {
+            let lines = bytes.split(|&byte| byte == b'\n');
+            for line in lines.filter(|line| !line.is_empty()) {
+                self.record_line(Level::Error, APPLICATION, line);
+            }
+        }
         if self.format == ErrorLogFormat::Text {
             return self.put(bytes, PATIENCE);
         }

@@ -22,6 +22,7 @@ use crate::exchange::queue::drop_reason;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::PresenceCheck;
+use crate::log::lines::set_current_trace;
 use crate::metrics::ThreadRecorder;
 use crate::protocol::Protocols;
 use crate::thread_pool::Role;
@@ -181,6 +182,7 @@ impl WorkerThread {
         recorder.begin(&exchange.request, exchange.ready_nanos, waited);
         if self.context.spans.is_some() {
             exchange.writer.control().record_queue_time(waited);
+            set_current_trace(exchange.request.admitted.trace.as_ref());
         }
         reply.open(exchange.writer, deadline, call_slot, recorder.record());
         if self.context.bulkheads.is_some() {
@@ -205,6 +207,9 @@ impl WorkerThread {
         }
         if !reply.is_over() {
             reply.fail_and_close(500);
+        }
+        if self.context.spans.is_some() {
+            set_current_trace(None);
         }
         if self.context.bulkheads.is_some() {
             // The thread is free for a request that waits for this place.
