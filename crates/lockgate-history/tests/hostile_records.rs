@@ -1,5 +1,6 @@
 //! Records that another process has damaged or made up: whatever is in the log, the history is one JSON object, or has
 //! nothing to show.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
