@@ -78,8 +78,8 @@ impl FakeProcess {
     pub(super) fn put_text(&self, layout: &Layout, address: u64, text: &str) {
         let widest = text.chars().map(u32::from).max().unwrap_or(0);
         let width = match widest {
-            ..=0xff => 1,
-            ..=0xffff => 2,
+            0..0x100 => 1,
+            0x100..0x1_0000 => 2,
             _ => 4,
         };
         let is_ascii = widest < 128;
