@@ -2,12 +2,11 @@
 
 import json
 import re
-import threading
-from contextlib import contextmanager
 
 import pytest
-from harness import APPS, Browser, eventually
+from harness import APPS
 from harness.admin import Admin
+from harness.profiles import activities, running
 
 SOURCE = (APPS / "profiled.py").read_text().splitlines()
 RATE = 100
@@ -25,26 +24,6 @@ def server(shared, tmp_path_factory):
     return Admin(shared, directory, "profiled:app", "--threads", "4", workers=1)
 
 
-@contextmanager
-def running(admin, *paths, seconds):
-    """Meanwhile these paths are requested, and the views run for that time."""
-    browser = Browser(f"http://127.0.0.1:{admin.server.port}")
-    threads = [threading.Thread(target=browser.open, args=(f"{path}?{seconds}",)) for path in paths]
-    for thread in threads:
-        thread.start()
-    try:
-        eventually(
-            lambda: (
-                sum(len(worker["running"]) for worker in admin.status()["workers"]) == len(paths)
-            ),
-            what="all requests run",
-        )
-        yield
-    finally:
-        for thread in threads:
-            thread.join()
-
-
 def profile_during(admin, *paths):
     """A profile, as JSON, while these paths are requested."""
     with running(admin, *paths, seconds=2.5):
@@ -59,11 +38,6 @@ def spent(profile, comment):
         if line["file"].endswith("/profiled.py") and line["line"] == line_of(comment)
     ]
     return sum(seconds) / profile["seconds"]
-
-
-def activities(profile, label):
-    [found] = [path for path in profile["paths"] if path["label"] == label]
-    return {one["kind"]: one["seconds"] / found["seconds"] for one in found["activities"]}
 
 
 def test_a_hot_line_is_the_first_of_the_profile(server):
