@@ -35,6 +35,8 @@ use recorder::Recorder;
 use sampler::{Sampler, Target};
 use waiting::Waits;
 
+use crate::ffi::own_memory;
+
 /// Without `slow_request`, a request is slow after this time.
 const SLOW: Duration = Duration::from_secs(1);
 /// How much of an interval a thread uses that surely runs.
@@ -116,7 +118,7 @@ impl Profiler {
         self.sampler.begin();
         let mut cadence = Cadence::new(Instant::now(), interval);
         loop {
-            let began = Instant::now();
+            let used = own_cpu_time();
             let entries = self.requests.entries();
             let stacks = &mut recorder.profile().stacks;
             let round = (self.sampler).round(stacks, &entries, interval.mul_f64(BUSY));
@@ -127,7 +129,7 @@ impl Profiler {
                 break;
             }
             // At most a third of a CPU, however many threads there are and whatever rate is asked for.
-            let rested = now + 2 * now.saturating_duration_since(began);
+            let rested = now + 2 * own_cpu_time().saturating_sub(used);
             thread::sleep(cadence.next(rested).saturating_duration_since(now));
         }
         let mut profile = recorder.into_profile();
@@ -147,6 +149,12 @@ impl Requests {
             .filter_map(|entry| Some((entry.current()?.0, entry)))
             .collect()
     }
+}
+
+/// The CPU time of this thread.
+fn own_cpu_time() -> Duration {
+    let tid = rustix::thread::gettid().as_raw_nonzero().get();
+    own_memory::cpu_time(tid.cast_unsigned()).unwrap_or_default()
 }
 
 /// What a thread runs.

@@ -32,13 +32,24 @@ pub(super) trait Memory {
     }
 }
 
+/// What is known of a thread from the samples before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was somewhere else.
+    New,
+    /// It has run since, and is in the same stack again.
+    Back,
+    /// It has not run for longer than a thread that waits for the GIL, which wakes each switch interval.
+    Unmoved,
+}
+
 /// What else is known of its threads.
 pub(super) trait Threads {
     /// The CPU time of a thread; `None` when it has ended.
     fn cpu_time(&self, tid: u64) -> Option<Duration>;
 
     /// What a thread does now.
-    fn activity(&mut self, tid: u64) -> Activity;
+    fn activity(&mut self, tid: u64, presence: Presence) -> Activity;
 }
 
 /// The memory of this process.
@@ -77,8 +88,8 @@ impl Threads for OwnThreads {
         own_memory::cpu_time(u32::try_from(tid).ok()?)
     }
 
-    fn activity(&mut self, tid: u64) -> Activity {
-        self.waits.of(tid)
+    fn activity(&mut self, tid: u64, presence: Presence) -> Activity {
+        self.waits.of(tid, presence)
     }
 }
 

@@ -12,7 +12,7 @@ use lockgate_profile::{Activity, Frame, FrameId, MOST_FRAMES, StackId, Stacks};
 use super::code_cache::CodeCache;
 use super::frames::{FrameReader, RawStack, Unreadable};
 use super::layout::Layout;
-use super::memory::{Memory, Threads};
+use super::memory::{Memory, Presence, Threads};
 use super::threads::{ThreadList, ThreadState};
 
 /// How often a stack is read until it is one, and until its request is the same before and after.
@@ -26,6 +26,9 @@ const CUT: &str = "…";
 
 /// The file of code that no program has: Python 3.12 and later call `__init__` by it.
 const SHIM: &str = "<shim>";
+
+/// A thread that waits for the GIL wakes in less time than that: each switch interval, by default 5 ms.
+const GIL_WAIT: Duration = Duration::from_millis(15);
 
 /// What does not change while a process lives.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,10 @@ struct Seen {
     stack: StackId,
     activity: Activity,
     round: u64,
+    /// For how long it has not run since.
+    unmoved: Duration,
+    /// Whether its activity was looked at again after that time.
+    is_settled: bool,
 }
 
 /// See the module.
@@ -160,10 +167,16 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         let used = last
             .as_ref()
             .map_or(Duration::ZERO, |seen| cpu.saturating_sub(seen.cpu));
+        let last_stack = last.as_ref().map(|seen| seen.stack);
         let has_not_moved =
             |seen: &&mut Seen| seen.cpu == cpu && seen.state == state && seen.began == before.1;
         if let Some(seen) = last.filter(has_not_moved) {
             seen.round = self.round;
+            seen.unmoved += busy;
+            if seen.activity == Activity::Waiting && seen.unmoved > GIL_WAIT && !seen.is_settled {
+                seen.activity = self.threads.activity(tid, Presence::Unmoved);
+                seen.is_settled = true;
+            }
             return Ok(observation(tid, seen, used));
         }
         let mut attempt = 1;
@@ -183,7 +196,11 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         } else if used > busy {
             Activity::Running
         } else {
-            self.threads.activity(tid)
+            let presence = match last_stack == Some(stack) {
+                true => Presence::Back,
+                false => Presence::New,
+            };
+            self.threads.activity(tid, presence)
         };
         let seen = Seen {
             state,
@@ -192,6 +209,8 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             stack,
             activity,
             round: self.round,
+            unmoved: Duration::ZERO,
+            is_settled: stack == StackId::EMPTY,
         };
         let observed = observation(tid, &seen, used);
         self.seen.insert(tid, seen);

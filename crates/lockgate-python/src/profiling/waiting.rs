@@ -9,7 +9,7 @@ use std::ops::Range;
 use lockgate_profile::Activity;
 
 use super::descriptors::{Descriptor, Descriptors};
-use super::memory::{Memory, int_at, word_at};
+use super::memory::{Memory, Presence, int_at, word_at};
 
 /// Most descriptors of a poll(2) or select(2) that are looked at.
 const MOST_POLLED: u64 = 64;
@@ -68,7 +68,7 @@ impl<M: Memory, D: Descriptors> Waits<M, D> {
     }
 
     /// What a thread of this process does.
-    pub(super) fn of(&mut self, tid: u64) -> Activity {
+    pub(super) fn of(&mut self, tid: u64, presence: Presence) -> Activity {
         match fs::read_to_string(format!("/proc/self/task/{tid}/syscall")) {
             Ok(text) => match state(&text) {
                 State::Running => Activity::Running,
@@ -76,7 +76,7 @@ impl<M: Memory, D: Descriptors> Waits<M, D> {
                 State::NoCall | State::Unknown => by_letter(tid),
             },
             // The kernel keeps it from a process that has changed its user.
-            Err(_) => by_channel(tid),
+            Err(_) => by_channel(tid, presence),
         }
     }
 
@@ -265,16 +265,18 @@ fn letter(stat: &str) -> Option<char> {
 }
 
 /// By the function of the kernel that it waits in: less is known that way.
-fn by_channel(tid: u64) -> Activity {
+fn by_channel(tid: u64, presence: Presence) -> Activity {
     let by_letter = by_letter(tid);
     if by_letter != Activity::Waiting {
         return by_letter;
     }
     let channel = fs::read_to_string(format!("/proc/self/task/{tid}/wchan"));
-    channel.map_or(Activity::Waiting, |channel| channel_activity(&channel))
+    channel.map_or(Activity::Waiting, |channel| {
+        channel_activity(&channel, presence)
+    })
 }
 
-fn channel_activity(channel: &str) -> Activity {
+fn channel_activity(channel: &str, presence: Presence) -> Activity {
     const NETWORK: [&str; 7] = [
         "wait_woken",
         "sk_wait_data",
@@ -287,6 +289,12 @@ fn channel_activity(channel: &str) -> Activity {
     match channel {
         "hrtimer_nanosleep" | "do_nanosleep" => Activity::Sleep,
         "do_wait" | "kernel_waitid" => Activity::Child,
+        // While it waits for the GIL, Python wakes a thread each switch interval (5 ms); a lock wakes it once.
+        futex if futex.starts_with("futex_") => match presence {
+            Presence::New => Activity::Waiting,
+            Presence::Back => Activity::Gil,
+            Presence::Unmoved => Activity::Lock,
+        },
         channel if NETWORK.contains(&channel) => Activity::Network(String::new()),
         _ => Activity::Waiting,
     }
@@ -394,14 +402,20 @@ mod tests {
 
     #[test]
     fn channels_of_the_kernel_say_less() {
-        for (channel, expected) in [
-            ("hrtimer_nanosleep", Activity::Sleep),
-            ("do_wait", Activity::Child),
-            ("wait_woken", Activity::Network(String::new())),
-            ("futex_wait_queue", Activity::Waiting),
-            ("0", Activity::Waiting),
+        for (channel, presence, expected) in [
+            ("hrtimer_nanosleep", Presence::Back, Activity::Sleep),
+            ("do_wait", Presence::New, Activity::Child),
+            (
+                "wait_woken",
+                Presence::New,
+                Activity::Network(String::new()),
+            ),
+            ("futex_wait_queue", Presence::New, Activity::Waiting),
+            ("futex_wait_queue", Presence::Unmoved, Activity::Lock),
+            ("futex_do_wait", Presence::Back, Activity::Gil),
+            ("0", Presence::Unmoved, Activity::Waiting),
         ] {
-            assert_eq!(channel_activity(channel), expected, "{channel}");
+            assert_eq!(channel_activity(channel, presence), expected, "{channel}");
         }
     }
 

@@ -236,3 +236,22 @@ fn a_list_of_threads_that_does_not_end_is_given_up() {
     case.process.put_word(next, 0x4000_0000);
     assert_eq!(case.round(), (vec![], 1));
 }
+
+#[test]
+fn a_thread_that_stays_is_looked_at_again() {
+    let case = Case::new((3, 11));
+    case.process
+        .put_threads(&case.layout, &[(70, &[(MAIN, 2)])]);
+    let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+    for (cpu, expected) in [
+        (1, Activity::Waiting),
+        (1, Activity::Waiting),
+        (1, Activity::Lock),
+        (1, Activity::Lock),
+        (2, Activity::Gil),
+    ] {
+        case.set(70, cpu, Activity::Waiting);
+        let round = round(&mut sampler, &mut stacks);
+        assert_eq!(round.threads[0].activity, expected);
+    }
+}

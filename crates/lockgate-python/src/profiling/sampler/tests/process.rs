@@ -9,7 +9,7 @@ use lockgate_profile::Activity;
 use crate::profiling::layout::{
     BYTES, CHUNK_FRAMES, CLASS, CurrentFrame, Instruction, LENGTH, Layout, TEXT_STATE,
 };
-use crate::profiling::memory::{Memory, Part, Threads};
+use crate::profiling::memory::{Memory, Part, Presence, Threads};
 use crate::profiling::sampler::Target;
 
 /// The address of `_PyRuntime`, of the interpreter, and of the class of code objects.
@@ -213,10 +213,14 @@ impl Threads for &FakeThreads {
         Some(self.threads.borrow().get(&tid)?.0)
     }
 
-    fn activity(&mut self, tid: u64) -> Activity {
+    fn activity(&mut self, tid: u64, presence: Presence) -> Activity {
         let threads = self.threads.borrow();
-        threads
-            .get(&tid)
-            .map_or(Activity::Waiting, |(_, activity)| activity.clone())
+        match threads.get(&tid) {
+            // As where the kernel hides the arguments of system calls.
+            Some((_, Activity::Waiting)) if presence == Presence::Back => Activity::Gil,
+            Some((_, Activity::Waiting)) if presence == Presence::Unmoved => Activity::Lock,
+            Some((_, activity)) => activity.clone(),
+            None => Activity::Waiting,
+        }
     }
 }
