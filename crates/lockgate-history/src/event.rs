@@ -180,17 +180,20 @@ fn without_queries(text: &str) -> String {
     while let Some(found) = rest.find('?') {
         let (before, after) = rest.split_at(found);
         kept.push_str(before);
-        let word = before.rfind(|letter: char| letter.is_whitespace() || letter == '"');
-        let is_target = before[word.map_or(0, |start| start + 1)..].contains('/');
-        let end = match is_target {
-            true => after.find(|letter: char| letter.is_whitespace() || letter == '"'),
-            false => Some(1),
-        };
-        let (query, after) = after.split_at(end.unwrap_or(after.len()));
-        if !is_target {
-            kept.push_str(query);
+        // Whitespace may be longer than a byte: an exception's text is in any language.
+        let word = (before.rsplit(char::is_whitespace).next()).unwrap_or_default();
+        if !word.contains('/') {
+            kept.push('?');
+            rest = &after[1..];
+            continue;
         }
-        rest = after;
+        let is_quoted = word.starts_with('"');
+        let end = after.char_indices().find(|&(at, letter)| match letter {
+            // Targets are escaped.
+            '"' => is_quoted && !after[..at].ends_with('\\'),
+            letter => letter.is_whitespace(),
+        });
+        rest = end.map_or("", |(at, _)| &after[at..]);
     }
     kept.push_str(rest);
     kept
@@ -264,6 +267,16 @@ mod tests {
             ),
             ("GET /a?token=1... of ::1", "GET /a of ::1"),
             ("\"/a?b\"?", "\"/a\"?"),
+            ("\"/a?b\\\"c\" fails", "\"/a\" fails"),
+            ("GET /a\\\"b?token=1 of ::1", "GET /a\\\"b of ::1"),
+            ("GET /a?x=\\\"token\\\" of ::1", "GET /a of ::1"),
+            ("GET /a?x=\"token\" of ::1", "GET /a of ::1"),
+            ("who? GET /a\u{a0}/b?token", "who? GET /a\u{a0}/b"),
+            (
+                "何\u{3000}か?\u{2028}/a?b\u{85}c",
+                "何\u{3000}か?\u{2028}/a\u{85}c",
+            ),
+            ("GET /größe?token=ß\n/b?c", "GET /größe\n/b"),
             ("https://shop.example?t=1", "https://shop.example"),
             ("?", "?"),
             ("", ""),
