@@ -46,6 +46,14 @@ def asleep(environ, start_response):
     return hello(environ, start_response)
 
 
+def spin(environ, start_response):
+    """Computes for the seconds of the query."""
+    until = time.monotonic() + float(environ["QUERY_STRING"] or 0)
+    while time.monotonic() < until:
+        sum(range(100))
+    return hello(environ, start_response)
+
+
 def mixed(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.050)

@@ -3,7 +3,7 @@
 Requests per second: the server answers the same load without a profile, while Lockgate profiles
 itself, and while py-spy records it (if it is installed), in turns of a few seconds; each round has
 all of them, in alternating order. Lines: the share of each line in the CPU time, as Lockgate and
-py-spy see it. Instructions: what a sample costs the worker, under callgrind, without the kernel's.
+py-spy see it. Cost: the CPU time of the thread that samples, the kernel's included.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from lockgate.profiling import ask_for_profile
 
 import load
 from catalogue import Scenario
-from instructions import counted
 from process import BENCH, BUILD, DidNotServe, free_port, process_tree
 
 APPS = {
@@ -39,9 +38,9 @@ APPS = {
 }
 RATE = 100
 START_SECONDS = 20.0
-# Under callgrind everything is about fifty times slower.
-SLOW_START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+#: How long the cost of a sample is measured.
+SAMPLED_SECONDS = 5
 LINES = 12
 
 
@@ -51,7 +50,6 @@ def main() -> int:
     parser.add_argument("-s", "--seconds", type=int, default=5, help="of a turn (default: 5)")
     parser.add_argument("--threads", type=int, default=4, help="of the worker (default: 4)")
     parser.add_argument("--unpinned", action="store_true", help="the kernel chooses the cores")
-    parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
     options = parser.parse_args()
     if not shutil.which("wrk"):
         print("bench: wrk is missing: apt install wrk", file=sys.stderr)
@@ -67,12 +65,11 @@ def main() -> int:
         except (DidNotServe, load.LoadFailed, OSError) as error:
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed = True
-    if not options.no_instructions:
-        try:
-            print_instructions()
-        except (DidNotServe, OSError) as error:
-            print(f"bench: instructions: {error}", file=sys.stderr)
-            failed = True
+    try:
+        print_cost_of_a_sample()
+    except (DidNotServe, Unreachable, OSError) as error:
+        print(f"bench: the cost of a sample: {error}", file=sys.stderr)
+        failed = True
     return int(failed)
 
 
@@ -113,19 +110,31 @@ def compare(name: str, app: str, path: str, spy: str | None, options: argparse.N
 
 def print_lines(own: Counter[str], other: Counter[str]) -> None:
     """Shares of the CPU time by line, and how much of them agrees."""
-    shares = [
-        {line: count / max(1, sum(counts.values())) for line, count in counts.items()}
-        for counts in (own, other)
-    ]
-    every = set(shares[0]) | set(shares[1])
-    common = sum(min(part.get(line, 0.0) for part in shares) for line in every)
+    parts = [shares(own), shares(other)]
+    every = set(parts[0]) | set(parts[1])
     print("\n| line | lockgate | py-spy |\n|---|--:|--:|")
-    for line in sorted(every, key=lambda line: -max(part.get(line, 0.0) for part in shares))[
-        :LINES
-    ]:
-        found = " | ".join(f"{part.get(line, 0.0):.1%}" for part in shares)
+    for line in sorted(every, key=lambda line: -max(part.get(line, 0.0) for part in parts))[:LINES]:
+        found = " | ".join(f"{part.get(line, 0.0):.1%}" for part in parts)
         print(f"| {line} | {found} |")
-    print(f"| common to both, of all {len(every)} lines | {common:.1%} | {common:.1%} |")
+    by_function = [shares(functions(counts)) for counts in (own, other)]
+    print(f"| common to both, by line | {common(*parts):.1%} | of {len(every)} lines |")
+    print(f"| common to both, by function | {common(*by_function):.1%} | |")
+
+
+def shares(counts: Counter[str]) -> dict[str, float]:
+    whole = max(1, sum(counts.values()))
+    return {name: count / whole for name, count in counts.items()}
+
+
+def functions(lines: Counter[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for line, count in lines.items():
+        counts[line.rpartition(":")[0]] += count
+    return counts
+
+
+def common(one: dict[str, float], other: dict[str, float]) -> float:
+    return sum(min(share, other.get(name, 0.0)) for name, share in one.items())
 
 
 class Served:
@@ -140,15 +149,13 @@ class Served:
 
 
 @contextmanager
-def serve(
-    app: str, arguments: list[str], core: int | None, prefix: tuple[str, ...] = ()
-) -> Iterator[Served]:
+def serve(app: str, arguments: list[str], core: int | None) -> Iterator[Served]:
     port = free_port()
     admin = f"unix:{BUILD}/profiler-{port}.sock"
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     command = [sys.executable, "-m", "lockgate", app, "-b", f"127.0.0.1:{port}"]
     process = subprocess.Popen(
-        [*pinned, *prefix, *command, "--admin-bind", admin, *arguments],
+        [*pinned, *command, "--admin-bind", admin, *arguments],
         cwd=BENCH,
         # The same hashes, and so the same dictionaries, in each run.
         env=os.environ | {"PYTHONPATH": ".", "PYTHONHASHSEED": "0"},
@@ -159,7 +166,7 @@ def serve(
     )
     pids = [process.pid]
     try:
-        deadline = time.monotonic() + (SLOW_START_SECONDS if prefix else START_SECONDS)
+        deadline = time.monotonic() + START_SECONDS
         while not serves(admin):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise DidNotServe(f"did not serve: {' '.join(command)}")
@@ -238,7 +245,7 @@ class SpyProfile:
             stack, _, count = row.rpartition(" ")
             place = stack.rpartition(";")[2]
             # What starts a thread, and the server itself; Lockgate's profiles leave it out.
-            if re.search(r"\((threading|__main__)\.py:", place):
+            if re.search(r"\((.*/)?(threading|__main__)\.py:", place):
                 continue
             found = re.fullmatch(r"(.*) \((?:.*/)?([^/]*:\d+)\)", place)
             counts[f"{found[1]} ({found[2]})" if found else place] += int(count)
@@ -256,46 +263,49 @@ def begin(
     return NoProfile()
 
 
-def print_instructions() -> None:
-    """Of a sample, with threads that sleep in views: a longer profile minus a shorter one."""
-    if not shutil.which("valgrind"):
-        print("bench: valgrind is missing: apt install valgrind", file=sys.stderr)
-        return
+def print_cost_of_a_sample() -> None:
+    """The CPU time of the thread that samples, by what the threads of requests do."""
     rows = []
-    for asleep in (0, 4):
-        (few, at_few), (many, at_many) = (sampled(asleep, seconds) for seconds in (3, 9))
-        rows.append(f"| {asleep} | {(at_many - at_few) / (many - few):,.0f} | {many - few} |")
-    print("\n| threads in a view | instructions/sample of the worker | samples |\n|--:|--:|--:|")
+    for threads, what, app, path in [
+        (1, "no request", "apps:asleep", ""),
+        (4, "asleep", "apps:asleep", "/?{}"),
+        (16, "asleep", "apps:asleep", "/?{}"),
+        (4, "computing", "apps:spin", "/?{}"),
+    ]:
+        with serve(app, ["-w", "1", "--threads", str(threads)], None) as server:
+            asked = [send(server.port, path.format(SAMPLED_SECONDS + 3)) for _ in range(threads)]
+            time.sleep(1)
+            clock = sampling_clock(server.worker())
+            before = cpu_nanoseconds(clock)
+            query = {"seconds": SAMPLED_SECONDS, "rate": RATE, "format": "json"}
+            found = json.loads(ask_for_profile(server.admin, query, SAMPLED_SECONDS))
+            used = (cpu_nanoseconds(clock) - before) / 1000 / found["rounds"]
+            for connection in asked:
+                with connection:
+                    connection.recv(1)
+        rows.append(f"| {threads} | {what} | {used:,.0f} | {used * RATE / 1e6:.2%} |")
+    print(f"\n| threads | they are | µs of CPU/round | of a CPU at {RATE} Hz |\n|--:|---|--:|--:|")
     print("\n".join(rows))
 
 
-def sampled(asleep: int, seconds: int) -> tuple[int, int]:
-    """How often a worker was sampled, and the instructions of its processes from start to stop."""
-    folder = BUILD / f"callgrind-profiler-{os.getpid()}"
-    folder.mkdir(exist_ok=True)
-    out = f"{folder.relative_to(BENCH)}/out.%p"
-    valgrind = (sys.executable, "without_auxv.py", "valgrind", "--tool=callgrind")
-    prefix = (*valgrind, f"--callgrind-out-file={out}")
-    arguments = ["-w", "1", "--threads", str(max(1, asleep)), "--timeout", "0"]
-    try:
-        with serve("apps:asleep", arguments, None, prefix) as server:
-            waiting = [ask(server.port, seconds + 5) for _ in range(asleep)]
-            query = {"seconds": seconds, "rate": 20, "format": "json"}
-            found = json.loads(ask_for_profile(server.admin, query, seconds + 30.0))
-            for connection in waiting:
-                with connection:
-                    connection.recv(1)
-        return found["rounds"], sum(map(counted, folder.glob("out.*")))
-    except Unreachable as error:
-        raise DidNotServe(str(error)) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def sampling_clock(pid: int) -> Path:
+    """Where the kernel counts the thread that makes profiles; its name is cut."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("lockgate-profi"):
+            return task / "schedstat"
+    raise DidNotServe("the worker has no thread for profiles")
 
 
-def ask(port: int, seconds: int) -> socket.socket:
-    """Sends a request to a view that sleeps for that time."""
-    connection = socket.create_connection(("127.0.0.1", port), SLOW_START_SECONDS)
-    connection.sendall(f"GET /?{seconds} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+def cpu_nanoseconds(schedstat: Path) -> int:
+    return int(schedstat.read_text().split()[0])
+
+
+def send(port: int, target: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), START_SECONDS)
+    if target:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    else:
+        connection.shutdown(socket.SHUT_WR)
     return connection
 
 
