@@ -124,7 +124,9 @@ impl Names {
     }
 }
 
-pub(super) fn labelled(function: &str, path: &str, line: u32) -> String {
+fn labelled(function: &str, path: &str, line: u32) -> String {
+    // Python's name of what is defined in a function: `price.<locals>.<genexpr>`.
+    let function = function.replace(".<locals>.", ".");
     let mut text = format!("{function} ({path}");
     if line > 0 {
         // Writing to a String does not fail.
@@ -260,8 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_known_is_left_out() {
+    fn lines_that_are_not_known_and_locals_are_left_out() {
         assert_eq!(labelled("f", "a.py", 3), "f (a.py:3)");
         assert_eq!(labelled("f", "<string>", 0), "f (<string>)");
+        let inner = "Cart.total.<locals>.price.<locals>.<genexpr>";
+        assert_eq!(
+            labelled(inner, "a.py", 3),
+            "Cart.total.price.<genexpr> (a.py:3)"
+        );
     }
 }

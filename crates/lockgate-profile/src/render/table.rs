@@ -67,7 +67,7 @@ pub(super) fn reservations(profile: &Profile) -> Vec<String> {
     if profile.missed > 0 {
         let share = profile.missed as f64 / all as f64;
         texts.push(format!(
-            "{} rounds of samples were left out because the machine was busy; each of the others stands for more time",
+            "{} of the rounds of samples were left out because the machine was busy; each of the others stands for more time",
             percent(share)
         ));
     }
@@ -288,7 +288,7 @@ mod tests {
         let text = written(&profile);
         for part in [
             "100 samples a second for 1.0 s: 1.80 s of threads, 0.00 s of it CPU time\n",
-            "50.0 % rounds of samples were left out",
+            "50.0 % of the rounds of samples were left out",
             "10.0 % of the samples are missing",
         ] {
             assert!(text.contains(part), "{part}: {text}");
