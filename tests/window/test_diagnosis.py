@@ -99,3 +99,31 @@ def test_a_few_requests_are_judged_by_samples_of_slow_ones():
     found = diagnosed(scene, AT, now={**scene.now(AT), "threads": []})
     assert found["place"]["source"] == "samples"
     assert found["verdict"][0].startswith("not this server: 10.0.0.5:5432")
+
+
+STEADY = """
+clocks.isUtc = true;
+const held = {result: null, at: 0}, slow = since => ({
+  worst: {kind: 'slow'}, level: 'warn', since, title: `slow since ${clock(since)}`, change: null,
+});
+const fine = {worst: undefined, level: 'fine', title: 'fine'};
+const found = [
+  [slow(100), 101], [fine, 103], [slow(107), 108], [fine, 115], [fine, 117], [slow(190), 190],
+].map(([result, time]) => steady(result, held, time))
+  .map(({level, since}) => [level, since ?? null]);
+console.log(JSON.stringify(found));
+"""
+
+
+def test_a_finding_stays_between_requests_in_step_and_keeps_its_begin():
+    program = require_program("node", package="nodejs")
+    source = script("format.js", "model.js", "diagnose.js") + STEADY
+    ran = subprocess.run([program, "-e", source], capture_output=True, check=True, timeout=30)
+    assert json.loads(ran.stdout) == [
+        ["warn", 100],
+        ["warn", 100],
+        ["warn", 100],
+        ["warn", 100],
+        ["fine", None],
+        ["warn", 190],
+    ]

@@ -24,7 +24,7 @@ function eventWords(event) {
 
 /**
  * The findings, the worst first: {level, text, since, kind}. `data` is the shown history, `long` an hour of it.
- * Each finding is a claim about the last seconds: 15, or as many as a few requests took to come.
+ * Each finding is a claim about the last seconds: 5, or as many as a few requests took to come.
  */
 function findings(now, data, long, events) {
   const found = [];
@@ -75,10 +75,10 @@ function findings(now, data, long, events) {
   return found.map((one, n) => [one, n]).sort((a, b) => order[a[0].level] - order[b[0].level] || a[1] - b[1]).map(([one]) => one);
 }
 
-/** The last 15 seconds, or up to two minutes if there were few requests. */
+/** The last 5 seconds, or up to two minutes if there were few requests. */
 function recently(data) {
   if (!data) return null;
-  for (const seconds of [15, 30, 60]) {
+  for (const seconds of [5, 15, 30, 60]) {
     const found = summary(data, data.to - Math.max(seconds, data.step), data.to);
     if (found && found.answered >= 20) return found;
   }
@@ -181,6 +181,24 @@ function diagnose(state) {
   const isInstant = ['died', 'reload'].includes(worst.kind);
   const after = change && !isInstant ? `, ${Math.abs(from - change.time) < slack ? 'at' : `${duration(from - change.time)} after`} ${eventWords(change)}` : '';
   result.title = isInstant ? `${capital(worst.text)}${from == null ? '' : ` at ${clock(from, now && now.now)}`}${worst.detail}` : `${capital(worst.text)}${when}${after}${worst.detail}${placeWords(place)}`;
+  return result;
+}
+
+/** Seconds for which a finding stays after it was last true: requests in step look fine between two of them. */
+const HOLD_SECONDS = 8;
+
+/** What is shown: a finding that has just gone stays for a while, and one that lasts keeps its begin. */
+function steady(result, held, time) {
+  const isHeld = held.result && time - held.at < HOLD_SECONDS && time >= held.at;
+  if (!result.worst) return isHeld && held.result.worst.kind === 'slow' ? held.result : result;
+  const last = isHeld && held.result.worst.kind === result.worst.kind ? held.result : null;
+  if (last && last.since != null && result.since > last.since && result.since - last.since < 60) {
+    result.title = result.title.replace(` since ${clock(result.since, time)}`, ` since ${clock(last.since, time)}`);
+    result.since = last.since;
+    result.change = result.change || last.change;
+  }
+  held.result = result;
+  held.at = time;
   return result;
 }
 

@@ -94,6 +94,7 @@ async function pollEvents() {
   state.events = [...(state.events || []), ...found.events].slice(-1000);
 }
 
+const held = { result: null, at: 0 };
 const skew = { seconds: 0 };
 /** The server's clock. */
 function serverTime() {
@@ -114,7 +115,7 @@ function render() {
   if (now) skew.seconds = state.seen === now ? skew.seconds : now.now - Date.now() / 1000;
   state.seen = now;
   document.body.classList.toggle('first', !state.down && !(state.isAsked && state.isNowAsked));
-  const result = state.down && now == null ? null : diagnose(state);
+  const result = state.down && now == null ? null : steady(diagnose(state), held, now ? now.now : serverTime());
   document.body.classList.toggle('stale', Boolean(state.down));
   showLink();
   showHeadline(result);
