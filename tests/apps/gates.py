@@ -8,7 +8,7 @@ from pathlib import Path
 def app(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     body = str(os.getpid()).encode()
-    if path == "/hold":
+    if path == "/hold" or path.startswith("/hold/"):
         hold(query, body)
     elif path == "/halfway":
         start_response("200 OK", [("Content-Type", "text/plain")])

@@ -16,6 +16,13 @@ READ = [
     *("/now", "/history?from=0&step=1", "/events", "/profile?seconds=0.1&format=table"),
 ]
 ACTIONS = ["/actions/reload", "/actions/shutdown", "/actions/workers?change=1"]
+#: Opens all that opens; all that listens to the pointer and the focus gets it.
+OPEN_ALL = """
+for (const node of document.querySelectorAll('details')) node.open = true
+for (const node of document.querySelectorAll('*'))
+  for (const kind of ['mouseover', 'mousemove', 'focus', 'pointermove'])
+    node.dispatchEvent(new Event(kind, {bubbles: true}))
+"""
 #: What every answer has, whatever its status.
 PROTECTION = {
     "Cache-Control": "no-store",
@@ -272,13 +279,7 @@ def test_no_text_of_a_client_or_an_application_is_markup_in_the_page(browser, sc
             within=20,
             what="the profile",
         )
-        # All that opens is opened, and all that listens to the pointer and the focus gets it.
-        browser.evaluate(
-            "for (const node of document.querySelectorAll('details')) node.open = true;"
-            "for (const node of document.querySelectorAll('*'))"
-            "  for (const kind of ['mouseover', 'mousemove', 'focus', 'pointermove'])"
-            "    node.dispatchEvent(new Event(kind, {bubbles: true}))"
-        )
+        browser.evaluate(OPEN_ALL)
         eventually(lambda: "__proto__" in shown(browser), within=20, what="texts to the end")
         assert browser.evaluate("typeof pwned") == "undefined"
         assert browser.evaluate("typeof ({}).polluted") == "undefined"
@@ -290,6 +291,25 @@ def test_no_text_of_a_client_or_an_application_is_markup_in_the_page(browser, sc
     finally:
         browser.bypass_policies(False)
         admin.close()
+
+
+def test_what_clients_send_to_a_real_server_is_no_markup_in_its_page(browser, start, tmp_path):
+    gate, port = tmp_path / "gate", free_port()
+    attack = "<img/src=x/onerror=pwned=1><script>pwned=2</script>'\";pwned=3//"
+    settings = ("--admin-bind", f"127.0.0.1:{port}", "--admin-show", "targets", "--request-id")
+    server = start("gates:app", *settings, "--slow-request", "0.1", workers=1)
+    with server.connect() as held:
+        held.send(request("GET", f"/hold/{attack}?{gate}", "X-Request-Id: javascript:pwned=4"))
+        eventually((tmp_path / "gate.started").exists, what="the call")
+        browser.open(f"http://localhost:{port}/")
+        for text in ("onerror=pwned=1", "javascript:pwned=4", "tests/apps/gates.py"):
+            browser.evaluate(OPEN_ALL)
+            eventually(lambda: text in shown(browser), within=20, what=text)  # noqa: B023
+        browser.evaluate(OPEN_ALL)
+    assert browser.evaluate("typeof pwned") == "undefined"
+    assert browser.evaluate("document.querySelectorAll('img, iframe').length") == 0
+    assert browser.evaluate("document.scripts.length") == 1
+    gate.touch()
 
 
 def shown(browser):
