@@ -279,8 +279,7 @@ def test_no_text_of_a_client_or_an_application_is_markup_in_the_page(browser, sc
             within=20,
             what="the profile",
         )
-        browser.evaluate(OPEN_ALL)
-        eventually(lambda: "__proto__" in shown(browser), within=20, what="texts to the end")
+        eventually(lambda: "__proto__" in opened(browser), within=20, what="texts to the end")
         assert browser.evaluate("typeof pwned") == "undefined"
         assert browser.evaluate("typeof ({}).polluted") == "undefined"
         for selector in ("img", "iframe", "object", "embed", "base", "[onload]", "[onerror]"):
@@ -303,8 +302,7 @@ def test_what_clients_send_to_a_real_server_is_no_markup_in_its_page(browser, st
         eventually((tmp_path / "gate.started").exists, what="the call")
         browser.open(f"http://localhost:{port}/")
         for text in ("onerror=pwned=1", "javascript:pwned=4", "tests/apps/gates.py"):
-            browser.evaluate(OPEN_ALL)
-            eventually(lambda: text in shown(browser), within=20, what=text)  # noqa: B023
+            eventually(lambda: text in opened(browser), within=30, what=text)  # noqa: B023
         browser.evaluate(OPEN_ALL)
     assert browser.evaluate("typeof pwned") == "undefined"
     assert browser.evaluate("document.querySelectorAll('img, iframe').length") == 0
@@ -350,3 +348,8 @@ def test_the_listeners_own_page_reads_and_acts_as_the_setting_says(
         "import('data:text/javascript,1')",
     ):
         assert browser.evaluate(f"{call}.then(() => 'done', () => 'refused')") == "refused", call
+
+
+def opened(browser):
+    browser.evaluate(OPEN_ALL)
+    return shown(browser)
