@@ -1,10 +1,14 @@
 //! Where CPython keeps what a stack consists of, for each version.
 //!
-//! The offsets are those of the headers of CPython on 64-bit systems (Include/internal/pycore_*.h, cpython/code.h,
+//! Python 3.13 and later publish them (`debug_offsets`). The others are those of the headers of CPython on 64-bit systems (Include/internal/pycore_*.h, cpython/code.h,
 //! frameobject.h), as a C program with `Py_BUILD_CORE` prints them. They have never changed within a minor version; the
 //! self-check would notice.
 
+pub(super) mod debug_offsets;
+
 use std::fmt;
+
+use debug_offsets::WORDS;
 
 /// See the module. Offsets are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,8 @@ pub(super) struct TextLayout {
     pub(super) ascii: usize,
     /// Of others.
     pub(super) other: usize,
+    /// The first bit of what [`TEXT_STATE`] describes.
+    pub(super) shift: u32,
 }
 
 /// The length of an object that has one, `bytes` and `str`.
@@ -107,8 +113,8 @@ pub(super) const LENGTH: usize = 16;
 pub(super) const CLASS: usize = 8;
 /// The content of `bytes`.
 pub(super) const BYTES: usize = 32;
-/// In a `str`: a word whose bits 2 to 4 are the bytes of a character, bit 5 says that the characters follow, and bit 6
-/// that they are ASCII.
+/// In a `str`: a word of bits. From [`TextLayout::shift`] on, three are the bytes of a character, the next says that the
+/// characters follow, and the next that they are ASCII.
 pub(super) const TEXT_STATE: usize = 32;
 
 /// In a chunk: the chunk before it, its size in bytes, and, if it is not the last one, how much of it is used; then the
@@ -124,6 +130,8 @@ pub(super) enum Unsupported {
     Version(u8, u8),
     /// Its build differs: the free-threaded one, or one with debugging.
     Build(&'static str),
+    /// It does not publish its layout as its version does.
+    NoOffsets,
     /// A system of 32 bits.
     WordSize,
 }
@@ -135,6 +143,7 @@ impl fmt::Display for Unsupported {
                 write!(f, "stacks of Python {major}.{minor} cannot be sampled yet")
             }
             Self::Build(kind) => write!(f, "stacks of a {kind} build of Python cannot be sampled"),
+            Self::NoOffsets => f.write_str("this Python does not publish its layout"),
             Self::WordSize => f.write_str("stacks can be sampled on 64-bit systems only"),
         }
     }
@@ -142,7 +151,8 @@ impl fmt::Display for Unsupported {
 
 impl Layout {
     /// The layout of a version, such as 3, 11.
-    pub(super) fn of(version: (u8, u8)) -> Result<Self, Unsupported> {
+    /// `published` are the first words of `_PyRuntime`.
+    pub(super) fn of(version: (u8, u8), published: &[u64; WORDS]) -> Result<Self, Unsupported> {
         if size_of::<usize>() != 8 {
             return Err(Unsupported::WordSize);
         }
@@ -150,7 +160,7 @@ impl Layout {
             (3, 10) => Ok(PYTHON_3_10),
             (3, 11) => Ok(PYTHON_3_11),
             (3, 12) => Ok(PYTHON_3_12),
-            (3, 13) => Ok(PYTHON_3_13),
+            (3, minor @ 13..) => debug_offsets::layout(minor, published),
             (major, minor) => Err(Unsupported::Version(major, minor)),
         }
     }
@@ -188,6 +198,7 @@ const PYTHON_3_10: Layout = Layout {
     text: TextLayout {
         ascii: 48,
         other: 72,
+        shift: 2,
     },
 };
 
@@ -223,6 +234,7 @@ const PYTHON_3_11: Layout = Layout {
     text: TextLayout {
         ascii: 48,
         other: 72,
+        shift: 2,
     },
 };
 
@@ -258,24 +270,120 @@ const PYTHON_3_12: Layout = Layout {
     text: TextLayout {
         ascii: 40,
         other: 56,
+        shift: 2,
     },
 };
 
-const PYTHON_3_13: Layout = Layout {
-    runtime_size: 283320,
-    interpreters: 632,
-    next_interpreter: 7264,
-    threads: 7344,
-    thread: ThreadLayout {
-        size: 248,
-        next: 8,
-        ident: 152,
-        current: CurrentFrame::Direct(72),
-        chunk: Some(232),
-    },
-    code: CodeLayout {
-        size: 200,
-        ..PYTHON_3_12.code
-    },
-    ..PYTHON_3_12
-};
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What CPython 3.13.0 publishes.
+    pub(in crate::profiling) const PUBLISHED_3_13: [u64; WORDS] = [
+        8750607829840520312,
+        51183856,
+        0,
+        283320,
+        608,
+        632,
+        194968,
+        7272,
+        7264,
+        7344,
+        7400,
+        7656,
+        7640,
+        7648,
+        16,
+        7752,
+        0,
+        7768,
+        7760,
+        304,
+        0,
+        8,
+        16,
+        72,
+        152,
+        160,
+        232,
+        32,
+        80,
+        8,
+        0,
+        56,
+        72,
+        70,
+        208,
+        112,
+        120,
+        128,
+        136,
+        68,
+        52,
+        96,
+        104,
+        200,
+        16,
+        8,
+        416,
+        24,
+        88,
+        168,
+        32,
+        24,
+        16,
+        40,
+        24,
+        16,
+        48,
+        32,
+        40,
+        24,
+        0,
+        0,
+        0,
+        0,
+    ];
+
+    #[test]
+    fn the_layout_that_python_publishes_is_that_of_its_headers() {
+        let layout = Layout::of((3, 13), &PUBLISHED_3_13).unwrap();
+        let expected = Layout {
+            runtime_size: 283_320,
+            interpreters: 632,
+            next_interpreter: 7264,
+            threads: 7344,
+            thread: ThreadLayout {
+                size: 248,
+                next: 8,
+                ident: 152,
+                current: CurrentFrame::Direct(72),
+                chunk: Some(232),
+            },
+            code: CodeLayout {
+                size: 200,
+                ..PYTHON_3_12.code
+            },
+            ..PYTHON_3_12
+        };
+        assert_eq!(layout, expected);
+    }
+
+    #[test]
+    fn what_is_no_layout_is_refused() {
+        let changed = |index: usize, value| {
+            let mut words = PUBLISHED_3_13;
+            words[index] = value;
+            Layout::of((3, 13), &words).unwrap_err()
+        };
+        assert_eq!(changed(0, 7), Unsupported::NoOffsets);
+        assert_eq!(changed(1, 0x030e_0000), Unsupported::NoOffsets);
+        assert_eq!(changed(2, 1), Unsupported::Build("free-threaded"));
+        assert_eq!(changed(26, u64::MAX), Unsupported::NoOffsets);
+        for version in [(3, 9), (3, 15), (4, 0)] {
+            let refused = Layout::of(version, &PUBLISHED_3_13).unwrap_err();
+            assert_eq!(refused, Unsupported::Version(version.0, version.1));
+        }
+    }
+}

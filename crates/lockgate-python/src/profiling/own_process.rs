@@ -10,8 +10,9 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::code_cache::CodeCache;
 use super::frames::{FrameReader, RawStack};
+use super::layout::debug_offsets::WORDS;
 use super::layout::{Layout, Unsupported};
-use super::memory::{Memory, OwnMemory};
+use super::memory::{Memory, OwnMemory, word_at};
 use super::sampler::Target;
 use super::text::shortened;
 use super::threads::ThreadList;
@@ -29,7 +30,6 @@ type Frames = Vec<(String, String, u32)>;
 /// What the sampler of this process reads, or why it must not: then stacks would be wrong.
 pub(super) fn target(py: Python<'_>) -> Result<Target, String> {
     let version = py.version_info();
-    let layout = Layout::of((version.major, version.minor)).map_err(|error| error.to_string())?;
     let python = |error: PyErr| format!("Python says: {error}");
     if let Some(kind) = build(py).map_err(python)? {
         return Err(Unsupported::Build(kind).to_string());
@@ -39,6 +39,9 @@ pub(super) fn target(py: Python<'_>) -> Result<Target, String> {
     })?;
     let runtime =
         own_memory::symbol(c"_PyRuntime").ok_or("this Python has no symbol _PyRuntime")?;
+    let published = words(memory, runtime);
+    let layout = Layout::of((version.major, version.minor), &published);
+    let layout = layout.map_err(|error| error.to_string())?;
     let tid_offset = tid_offset(memory).ok_or("the C library has no TID in its threads")?;
     let code_class = py
         .eval(c"type((lambda: 0).__code__)", None, None)
@@ -51,6 +54,14 @@ pub(super) fn target(py: Python<'_>) -> Result<Target, String> {
     };
     check(py, memory, target)?;
     Ok(target)
+}
+
+/// The first words of `_PyRuntime`.
+fn words(memory: OwnMemory, runtime: u64) -> [u64; WORDS] {
+    let mut bytes = [0; 8 * WORDS];
+    // What is not read is no layout.
+    let _is_read = memory.read(runtime, &mut bytes);
+    std::array::from_fn(|index| word_at(&bytes, 8 * index))
 }
 
 /// What differs in this build, if anything.

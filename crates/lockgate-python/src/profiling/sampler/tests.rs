@@ -3,6 +3,7 @@
 mod process;
 
 use super::*;
+use crate::profiling::layout::tests::PUBLISHED_3_13;
 use process::{FakeProcess, FakeThreads};
 
 const VERSIONS: [(u8, u8); 4] = [(3, 10), (3, 11), (3, 12), (3, 13)];
@@ -27,7 +28,7 @@ struct Case {
 
 impl Case {
     fn new(version: (u8, u8)) -> Self {
-        let layout = Layout::of(version).unwrap();
+        let layout = Layout::of(version, &PUBLISHED_3_13).unwrap();
         let process = FakeProcess::new(&layout);
         process.put_code(&layout, MAIN, ("main", "/srv/app.py", 10, table(&layout)));
         process.put_code(

@@ -1,0 +1,109 @@
+//! The layout that CPython 3.13 and later publish themselves, at the beginning of `_PyRuntime`, for debuggers.
+//!
+//! Words in the order of `_Py_DebugOffsets` (Include/internal/pycore_debug_offsets.h, in 3.13 pycore_runtime.h). New
+//! words are inserted with each version.
+
+use super::{
+    CodeLayout, CurrentFrame, FrameLayout, Instruction, Layout, LineFormat, TextLayout,
+    ThreadLayout, Unsupported,
+};
+
+/// How many words are read.
+pub(in crate::profiling) const WORDS: usize = 64;
+
+/// The first word.
+const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
+/// The second word is the version, as `PY_VERSION_HEX`.
+const VERSION: usize = 1;
+const FREE_THREADED: usize = 2;
+const RUNTIME_SIZE: usize = 3;
+const INTERPRETERS: usize = 5;
+const NEXT_INTERPRETER: usize = 8;
+const THREADS: usize = 9;
+
+/// More than any offset into a thread state, a frame or a code object.
+const MOST: u64 = 4096;
+
+/// Where the words of an object begin.
+struct Places {
+    thread: usize,
+    frame: usize,
+    code: usize,
+    /// In code objects, after the number of the first line: a number that no other has. It is not published.
+    version_after_line: Option<usize>,
+    text_shift: u32,
+}
+
+pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsupported> {
+    let places = match minor {
+        13 => Places {
+            thread: 19,
+            frame: 28,
+            code: 34,
+            version_after_line: Some(24),
+            text_shift: 2,
+        },
+        14 => Places {
+            thread: 22,
+            frame: 31,
+            code: 39,
+            version_after_line: None,
+            text_shift: 16,
+        },
+        _ => return Err(Unsupported::Version(3, minor)),
+    };
+    if words[0] != COOKIE || words[VERSION] >> 16 != 0x300 | u64::from(minor) {
+        return Err(Unsupported::NoOffsets);
+    }
+    if words[FREE_THREADED] != 0 {
+        return Err(Unsupported::Build("free-threaded"));
+    }
+    let object = |start: usize, index: usize| {
+        let offset = words.get(start + index).filter(|offset| **offset < MOST);
+        offset
+            .map(|offset| *offset as usize)
+            .ok_or(Unsupported::NoOffsets)
+    };
+    let thread = |index| object(places.thread, index);
+    let frame = |index| object(places.frame, index);
+    let code = |index| object(places.code, index);
+    let chunk = thread(7)?;
+    let first_line = code(5)?;
+    Ok(Layout {
+        runtime_size: words[RUNTIME_SIZE],
+        // Offsets into memory that is only read where it is mapped.
+        interpreters: words[INTERPRETERS] as usize,
+        next_interpreter: words[NEXT_INTERPRETER] as usize,
+        threads: words[THREADS] as usize,
+        thread: ThreadLayout {
+            // With the word that follows: the end of the frames.
+            size: chunk + 16,
+            next: thread(2)?,
+            ident: thread(5)?,
+            current: CurrentFrame::Direct(thread(4)?),
+            chunk: Some(chunk),
+        },
+        frame: FrameLayout {
+            size: frame(4)?,
+            previous: frame(1)?,
+            code: frame(2)?,
+            instruction: Instruction::Address(frame(3)?),
+            owner: Some(frame(5)?),
+            first_other_owner: 3,
+        },
+        code: CodeLayout {
+            size: code(9)?,
+            file: code(1)?,
+            name: code(3)?,
+            first_line,
+            line_table: code(4)?,
+            version: places.version_after_line.map(|after| first_line + after),
+            lines: LineFormat::Locations,
+        },
+        text: TextLayout {
+            ascii: 40,
+            other: 56,
+            shift: places.text_shift,
+        },
+    })
+}
