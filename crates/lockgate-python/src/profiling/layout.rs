@@ -279,7 +279,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What CPython 3.13.0 publishes.
-    pub(in crate::profiling) const PUBLISHED_3_13: [u64; WORDS] = [
+    pub(crate) const PUBLISHED_3_13: [u64; WORDS] = [
         8750607829840520312,
         51183856,
         0,

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// How many words are read.
-pub(in crate::profiling) const WORDS: usize = 64;
+pub(crate) const WORDS: usize = 64;
 
 /// The first word.
 const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
