@@ -101,6 +101,10 @@ CASES = {
         {'lockgate_acme_failures{name="x"}': "3x90"},
         {'lockgate_acme_failures{name="x"}': "2x90"},
     ),
+    "LockgateLogLinesLost": (
+        {'lockgate_log_lines_lost_total{log="access"}': "0x80 7x10"},
+        {'lockgate_log_lines_lost_total{log="error"}': "7x90"},
+    ),
     "LockgateRateLimitsAlone": (
         {"lockgate_rate_limit_redis_up": "0x90"},
         {"lockgate_rate_limit_redis_up": "1x90"},

@@ -1,5 +1,7 @@
 """What the dashboard and the alerts of contrib/ find in a running server, for Prometheus itself."""
 
+from harness import eventually
+from harness.admin import Admin
 from monitoring import promql
 from monitoring.files import alerts, expressions
 
@@ -34,3 +36,12 @@ def test_prometheus_evaluates_every_alert_of_a_running_server(prometheus):
     assert [rule["lastError"] for rule in rules if rule["health"] == "err"] == []
     firing = [rule["name"] for rule in rules if rule["state"] == "firing"]
     assert firing == []
+
+
+def test_lines_that_a_full_disk_does_not_take_are_counted(start, tmp_path):
+    full = ("--error-logfile", "/dev/full")
+    admin = Admin(start, tmp_path, "hello:app", *full, wait=False)
+    eventually(admin.path.exists, within=20, what="the admin listener")
+    name = 'lockgate_log_lines_lost_total{log="error"}'
+    eventually(lambda: admin.samples()[name] > 0, within=20, what="a lost line")
+    assert admin.samples()['lockgate_log_lines_lost_total{log="access"}'] == 0

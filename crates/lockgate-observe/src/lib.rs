@@ -45,7 +45,7 @@ pub use object::Json;
 pub use otlp::{OtlpTimes, ProcessView, Resource, write_logs, write_otlp_metrics, write_traces};
 pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, LossyLog,
     Maintenance, ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry,
     Totals, WorkerCounters, WorkerSlot, WorkerView,
 };

@@ -7,7 +7,8 @@ mod family;
 mod text;
 
 use crate::scoreboard::{
-    ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, Scoreboard, State, Totals, WorkerView,
+    ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, LossyLog, Scoreboard, State, Totals,
+    WorkerView,
 };
 use crate::uwsgi::Memory;
 
@@ -346,6 +347,17 @@ fn exits_and_reloads(families: &mut Families, scoreboard: Scoreboard) {
             Value::Whole(scoreboard.exits(cause)),
         );
     }
+    families.add(
+        "lockgate_log_lines_lost_total",
+        Kind::Counter,
+        "Lines that could not be written, by log.",
+    );
+    for log in LossyLog::ALL {
+        families.sample(
+            &[("log", log.name())],
+            Value::Whole(scoreboard.lost_lines(log)),
+        );
+    }
     let reload = scoreboard.reload();
     families.add(
         "lockgate_reloads_total",
@@ -524,6 +536,7 @@ mod tests {
         }
         scoreboard.clear(2);
         scoreboard.record_exit(ExitCause::Signal);
+        scoreboard.count_lost_lines(LossyLog::Access, 5);
         for _ in 0..3 {
             scoreboard.record_reload_begun(1);
             scoreboard.record_reload_done(2);
@@ -545,6 +558,8 @@ mod tests {
             ("lockgate_worker_memory_bytes{worker=\"1\"}", 101_000.0),
             ("lockgate_worker_exits_total{cause=\"signal\"}", 1.0),
             ("lockgate_worker_exits_total{cause=\"asked\"}", 0.0),
+            ("lockgate_log_lines_lost_total{log=\"access\"}", 5.0),
+            ("lockgate_log_lines_lost_total{log=\"error\"}", 0.0),
             ("lockgate_reloads_total{result=\"done\"}", 3.0),
             ("lockgate_reloads_total{result=\"failed\"}", 1.0),
             ("lockgate_queue_duration_seconds_bucket{le=\"0.001\"}", 3.0),

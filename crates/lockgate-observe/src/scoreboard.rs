@@ -10,6 +10,7 @@
 mod counters;
 mod exits;
 mod histogram;
+mod lost_lines;
 mod maintenance;
 mod reload;
 mod thread_entry;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use counters::{HandshakeResult, HeldEnd, Loss, Response, Totals, WorkerCounters};
 pub use exits::ExitCause;
 pub use histogram::{BOUNDS, BUCKETS, FIRST_WAIT};
+pub use lost_lines::LossyLog;
 pub use maintenance::Maintenance;
 pub use reload::{ReloadState, ReloadView};
 pub use thread_entry::{Call, Running, ThreadEntry};
@@ -64,13 +66,15 @@ const EXITS: usize = RELOAD + reload::WORDS;
 
 /// Offset of the switch for maintenance.
 const MAINTENANCE: usize = EXITS + exits::WORDS;
+/// Offset of the counts of lost lines.
+const LOST_LINES: usize = MAINTENANCE + maintenance::WORDS;
 
 impl Scoreboard {
     /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
     /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 14 MiB, of which only written pages take
     /// memory.
-    pub const WORDS: usize = MAINTENANCE + maintenance::WORDS;
+    pub const WORDS: usize = LOST_LINES + lost_lines::WORDS;
 
     /// A scoreboard over zeroed memory, with as many records as fit, and as many counters as fit after
     /// [`Scoreboard::MOST_WORKERS`] records. Best aligned to 64 bytes.
@@ -134,6 +138,19 @@ impl Scoreboard {
     /// Whether the server has been asked to stop.
     pub fn is_draining(self) -> bool {
         self.prefix(DRAINING) != 0
+    }
+
+    /// Counts lines of a log that were lost.
+    pub fn count_lost_lines(self, log: LossyLog, lines: u64) {
+        if let Some(word) = self.words.get(LOST_LINES + log as usize) {
+            word.fetch_add(lines, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines of a log that were lost since the start of the server.
+    pub fn lost_lines(self, log: LossyLog) -> u64 {
+        let word = self.words.get(LOST_LINES + log as usize);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Adds messages of the supervisor's log, for statsd.
@@ -448,5 +465,18 @@ mod tests {
         for slot in [2, Scoreboard::MOST_WORKERS, usize::MAX / RECORD, usize::MAX] {
             assert!(scoreboard.worker_slot(slot).is_none(), "{slot}");
         }
+    }
+
+    #[test]
+    fn each_log_has_its_own_count() {
+        let words = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let scoreboard = Scoreboard::new(Vec::leak(words));
+        scoreboard.count_lost_lines(LossyLog::Access, 3);
+        scoreboard.count_lost_lines(LossyLog::Access, 4);
+        scoreboard.count_lost_lines(LossyLog::Error, 1);
+        assert_eq!(LossyLog::ALL.map(|log| scoreboard.lost_lines(log)), [1, 7]);
+        let none = Scoreboard::new(Vec::leak(Vec::new()));
+        none.count_lost_lines(LossyLog::Error, 1);
+        assert_eq!(none.lost_lines(LossyLog::Error), 0);
     }
 }

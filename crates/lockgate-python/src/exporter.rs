@@ -41,8 +41,11 @@ impl PythonHooks {
         run(config, &self.log, context, recorded, counted)
     }
 
-    /// The error log, which may be a new one, records its lines for the exporter.
-    pub(crate) fn record_lines(&self) {
+    /// The error log, which may be a new one, counts lost lines, and records its lines for the exporter.
+    pub(crate) fn share_log(&self) {
+        if let Some(scoreboard) = self.scoreboard {
+            self.log.count_losses_on(scoreboard);
+        }
         if let Some(log) = self.line_log {
             self.log.record_lines_in(log);
         }

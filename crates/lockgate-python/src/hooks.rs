@@ -117,7 +117,7 @@ impl PythonHooks {
         if log(config) != log(&self.config) {
             self.log = Arc::new(ErrorLog::of(config, self.identity)?);
             self.log.report_panics();
-            self.record_lines();
+            self.share_log();
         }
         if let Some(target) = &config.access_log {
             create_missing(target, self.identity)
@@ -216,8 +216,8 @@ impl Hooks for PythonHooks {
         self.rates = memory.rates;
         self.span_log = memory.span_log;
         self.line_log = memory.line_log;
-        self.record_lines();
         self.scoreboard = memory.scoreboard;
+        self.share_log();
     }
 
     fn fork(&mut self) -> io::Result<Fork> {

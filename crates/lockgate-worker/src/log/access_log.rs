@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::LogTarget;
 use lockgate_http::{RequestHead, ResponseHead, hex};
-use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
+use lockgate_observe::{AccessFormat, AccessRecord, Level, LossyLog, Outcome};
 
 use crate::client::Client;
 use crate::exchange::request_id::RequestId;
@@ -193,7 +193,8 @@ impl AccessLog {
         let mut pending = self.lock();
         if pending.text.len() >= MAX_BUFFER {
             pending.lost += 1;
-            return;
+            drop(pending);
+            return self.error_log.count_lost(LossyLog::Access, 1);
         }
         let was_empty = pending.text.is_empty();
         self.format.write(&mut pending.text, &record);
@@ -316,8 +317,10 @@ impl AccessLog {
     /// The log is closed and its output accepts nothing.
     fn count_unwritten(&self, text: &[u8]) {
         let mut pending = self.lock();
-        let lost = pending.lost + count_lines(text) + count_lines(&pending.text);
+        let unwritten = count_lines(text) + count_lines(&pending.text);
+        let lost = pending.lost + unwritten;
         drop(pending);
+        self.error_log.count_lost(LossyLog::Access, unwritten);
         if lost > 0 {
             let message = format!("access log: {lost} lines were lost: it is not writable");
             self.error_log.write(Level::Error, &message);

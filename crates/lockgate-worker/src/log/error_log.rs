@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget, LogWording};
 use lockgate_observe::{
-    GunicornEvent, Level, LogCounts, escape_into, shorten, write_event, write_json_event,
+    GunicornEvent, Level, LogCounts, LossyLog, Scoreboard, escape_into, shorten, write_event,
+    write_json_event,
 };
 use lockgate_shm::Log;
 
@@ -98,6 +99,8 @@ pub struct ErrorLog {
     is_stuck: AtomicBool,
     /// With `otlp_logs`: where lines are recorded for the exporter.
     recorder: Option<LineRecorder>,
+    /// Where lost lines are counted, of this log and the access log.
+    scoreboard: OnceLock<Scoreboard>,
 }
 
 impl ErrorLog {
@@ -157,6 +160,7 @@ impl ErrorLog {
             lost: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
             recorder: None,
+            scoreboard: OnceLock::new(),
         })
     }
 
@@ -164,6 +168,19 @@ impl ErrorLog {
     pub fn record_lines_in(&self, log: Log) {
         if let Some(recorder) = &self.recorder {
             recorder.open(log);
+        }
+    }
+
+    /// From now on lost lines are counted on this scoreboard.
+    pub fn count_losses_on(&self, scoreboard: Scoreboard) {
+        // There is only one, so a second call changes nothing.
+        let _same = self.scoreboard.set(scoreboard);
+    }
+
+    /// Counts lines of a log that were lost.
+    pub(crate) fn count_lost(&self, log: LossyLog, lines: u64) {
+        if let Some(scoreboard) = self.scoreboard.get() {
+            scoreboard.count_lost_lines(log, lines);
         }
     }
 
@@ -351,8 +368,10 @@ impl ErrorLog {
                 let rest = lines
                     .get(unwritten.done.saturating_sub(report.len())..)
                     .unwrap_or_default();
+                let newly_lost = count_lines(rest);
                 self.lost
-                    .fetch_add(still_lost + count_lines(rest), Ordering::Relaxed);
+                    .fetch_add(still_lost + newly_lost, Ordering::Relaxed);
+                self.count_lost(LossyLog::Error, newly_lost);
                 if !unwritten.is_contended {
                     self.is_stuck.store(true, Ordering::Relaxed);
                 }
