@@ -11,6 +11,7 @@ use lockgate_history::SampledThread;
 use lockgate_observe::Scoreboard;
 use lockgate_profile::Sample;
 use lockgate_supervisor::{StackBoard, StackRequest};
+use rustix::fs::{Mode, OFlags, open};
 
 /// A sample that is younger serves again: two pages cost as much as one.
 const FRESH: u64 = 500_000_000;
@@ -30,6 +31,9 @@ pub(super) struct Sampling {
     scoreboard: Scoreboard,
     /// When the last sample was taken, in nanoseconds of the monotonic clock, and what it has found.
     last: Mutex<(u64, Arc<Threads>)>,
+    /// Locked while workers are asked. The threads of the admin process are few: one waits for workers, and the others
+    /// answer, whatever has happened to the workers.
+    asking: Mutex<()>,
 }
 
 impl Sampling {
@@ -38,18 +42,28 @@ impl Sampling {
             board,
             scoreboard,
             last: Mutex::default(),
+            asking: Mutex::default(),
         }
     }
 
-    /// Where the threads are that run requests: of workers that do not answer, none. `now` is in nanoseconds of the
-    /// monotonic clock.
+    /// Where the threads are that run requests: of workers that do not answer, none. While another thread asks the
+    /// workers, it is the sample before. `now` is in nanoseconds of the monotonic clock.
     pub(super) fn threads(&self, now: u64) -> Arc<Threads> {
-        // A panic while workers were asked leaves an earlier sample. Others wait, and get the same one.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0 == 0 || now.saturating_sub(last.0) >= FRESH {
-            *last = (now, Arc::new(self.take()));
+        let (at, threads) = self.last();
+        if at != 0 && now.saturating_sub(at) < FRESH {
+            return threads;
         }
-        Arc::clone(&last.1)
+        let Ok(_asking) = self.asking.try_lock() else {
+            return threads;
+        };
+        let threads = Arc::new(self.take());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (now, Arc::clone(&threads));
+        threads
+    }
+
+    fn last(&self) -> (u64, Arc<Threads>) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (last.0, Arc::clone(&last.1))
     }
 
     fn take(&self) -> Threads {
@@ -105,11 +119,15 @@ impl Sources {
 /// A Python file. Names of code objects can be any text: a pipe or a device would block this process.
 fn read(path: &Path) -> Option<String> {
     let is_python = path.is_absolute() && path.extension().is_some_and(|ending| ending == "py");
-    if !is_python || !path.metadata().ok()?.is_file() {
+    if !is_python {
+        return None;
+    }
+    let nonblocking = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = File::from(open(path, OFlags::RDONLY | nonblocking, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
         return None;
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
     file.take(MOST_SOURCE).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -117,6 +135,24 @@ fn read(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    use rustix::fs::{CWD, FileType};
+
+    #[test]
+    fn while_workers_are_asked_others_get_the_sample_before() {
+        let words = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0));
+        let scoreboard = Scoreboard::new(Vec::leak(words.collect()));
+        let sampling = Sampling::new(None, scoreboard);
+        let first = sampling.threads(1);
+        let asking = sampling.asking.lock().unwrap();
+        let during = sampling.threads(1 + 10 * FRESH);
+        assert!(Arc::ptr_eq(&first, &during));
+        drop(asking);
+        assert!(!Arc::ptr_eq(&first, &sampling.threads(1 + 10 * FRESH)));
+        let fresh = sampling.threads(11 * FRESH);
+        assert!(Arc::ptr_eq(&fresh, &sampling.threads(11 * FRESH)));
+    }
 
     #[test]
     fn lines_are_read_from_python_files_only() {
@@ -139,6 +175,10 @@ mod tests {
             let found = sources.line(path.to_str().unwrap(), line);
             assert_eq!(found.as_deref(), expected, "{name}:{line}");
         }
+        // Nothing writes into this pipe.
+        let pipe = directory.join("pipe.py");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(sources.line(pipe.to_str().unwrap(), 1), None);
         for name in ["app.py", "<string>", "/dev/zero", ""] {
             assert_eq!(sources.line(name, 1), None, "{name}");
         }
