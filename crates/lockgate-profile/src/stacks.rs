@@ -93,6 +93,11 @@ impl Stacks {
         ids
     }
 
+    /// How many different frames there are.
+    pub fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+
     /// How many stacks there are.
     pub fn len(&self) -> usize {
         self.nodes.len()
@@ -121,7 +126,7 @@ mod tests {
         let other = stacks.push(main, &frame("view", 3));
         assert_ne!(one, other);
         assert_eq!(stacks.push(main, &frame("view", 2)), one);
-        assert_eq!(stacks.len(), 3);
+        assert_eq!((stacks.len(), stacks.frame_count()), (3, 3));
         let functions: Vec<_> = (stacks.frames(other))
             .map(|frame| (frame.function.as_str(), frame.line))
             .collect();

@@ -15,7 +15,7 @@ pub use request::{LONGEST_PROFILE, StackRequest};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,11 +84,13 @@ impl StackBoard {
     /// The places of the worker in this slot.
     ///
     /// # Errors
-    /// When no descriptor can be duplicated, or the slot is beyond the last one.
+    /// When the slot is beyond the last one.
     pub fn places(self, slot: usize) -> io::Result<StackPlaces> {
+        // One descriptor, whose number is known to what closes it in children of the application.
+        let file = Arc::new(self.file);
         Ok(StackPlaces {
-            stacks: StackPlace::new(self.file.try_clone()?, self.words, 0, slot)?,
-            profiles: StackPlace::new(self.file, self.words, 1, slot)?,
+            stacks: StackPlace::new(Arc::clone(&file), self.words, 0, slot)?,
+            profiles: StackPlace::new(file, self.words, 1, slot)?,
         })
     }
 
@@ -196,7 +198,7 @@ fn end(words: &Words) {
 /// A place of a worker on the board.
 #[derive(Debug)]
 pub struct StackPlace {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     number: usize,
     words: &'static Words,
     seen: u32,
@@ -204,7 +206,7 @@ pub struct StackPlace {
 
 impl StackPlace {
     fn new(
-        file: OwnedFd,
+        file: Arc<OwnedFd>,
         words: &'static [AtomicU32],
         lane: usize,
         slot: usize,

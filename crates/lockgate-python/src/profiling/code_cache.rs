@@ -12,8 +12,8 @@ use super::line_table;
 use super::memory::{Memory, Part, int_at, word_at};
 use super::text;
 
-/// Most code objects that are kept. An application has some ten thousand.
-const MOST_CODES: usize = 50_000;
+/// Most code objects that are kept: some 20 MiB. Threads are seen in a few thousand.
+const MOST_CODES: usize = 20_000;
 /// How often the texts of code that is not from a file are compared; others are in one of this number of stacks.
 const COMPARED_EVERY: u32 = 64;
 

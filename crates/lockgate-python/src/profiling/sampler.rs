@@ -21,6 +21,8 @@ const ATTEMPTS: u32 = 3;
 const MOST_STACKS: usize = 60_000;
 /// Most bytes of all names and paths.
 const MOST_TEXT: usize = 2 << 20;
+/// Most frames whose number is known by their code. Code that is made again and again has new ones.
+const MOST_FRAME_IDS: usize = 100_000;
 /// What stands for the callers of a stack that is too deep.
 const CUT: &str = "…";
 
@@ -255,11 +257,17 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
                         file: code.file.clone(),
                         line: self.codes.line(code, unit),
                     };
-                    // Shared names are counted each time: more than what is encoded.
-                    self.text += 16 + frame.function.len();
-                    let frame = stacks.intern(&frame);
-                    self.frames.insert(key, frame);
-                    frame
+                    let (known, length) = (stacks.frame_count(), frame.function.len());
+                    let number = stacks.intern(&frame);
+                    if stacks.frame_count() > known {
+                        // Shared names are counted each time: more than what is encoded.
+                        self.text += 16 + length;
+                    }
+                    if self.frames.len() >= MOST_FRAME_IDS {
+                        self.frames.clear();
+                    }
+                    self.frames.insert(key, number);
+                    number
                 }
             };
             stack = stacks.push_interned(stack, frame);
