@@ -197,6 +197,10 @@ function steady(result, held, time) {
     result.since = last.since;
     result.change = result.change || last.change;
   }
+  if (last && last.place && !result.place) {
+    result.place = last.place;
+    result.title += placeWords(last.place);
+  }
   held.result = result;
   held.at = time;
   return result;

@@ -105,9 +105,14 @@ let isScheduled = false;
 function scheduleRender() {
   if (isScheduled) return;
   isScheduled = true;
-  requestAnimationFrame(() => { isScheduled = false; render(); });
+  const once = () => {
+    if (!isScheduled) return;
+    isScheduled = false;
+    render();
+  };
+  requestAnimationFrame(once);
   // A hidden page has no frames, but its title still changes.
-  if (document.hidden) { isScheduled = false; render(); }
+  setTimeout(once, 250);
 }
 
 function render() {
