@@ -97,6 +97,7 @@ pub(crate) fn run(
         uwsgi_document(scoreboard, caches.as_deref())
     })?;
     let stacks = context.stacks.take().map(Arc::new);
+    let board = stacks.clone();
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
     let permission = Permission {
         key: config.push.grip_key.clone(),
@@ -164,6 +165,10 @@ pub(crate) fn run(
     if let Some(recording) = recording {
         let end = handle.clone();
         recording.start(move || end.stop())?;
+        if let Some(board) = board {
+            let end = handle.clone();
+            sampling::start(recording, board, move || end.stop())?;
+        }
     }
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
         handle,

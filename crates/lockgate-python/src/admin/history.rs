@@ -185,6 +185,16 @@ impl Recording {
         }
     }
 
+    /// The slots of workers that run a slow request.
+    pub(super) fn slow_workers(&self) -> Vec<usize> {
+        self.state().recorder.slow_workers()
+    }
+
+    /// Keeps what a sample of a worker says of slow requests.
+    pub(super) fn keep_sample(&self, slot: usize, sample: &lockgate_profile::Sample) {
+        self.state().recorder.sample(slot, sample);
+    }
+
     /// What each worker uses, by its process id.
     pub(super) fn usage(&self) -> HashMap<u64, Usage> {
         self.state().usage.clone()
@@ -228,7 +238,8 @@ impl Recording {
             .collect();
         let report = Report::new(records, supervisor, unrecorded, range, now);
         let mut body = Vec::new();
-        report.write(&mut body, &mut |_, _| None);
+        let mut sources = super::sampling::Sources::default();
+        report.write(&mut body, &mut |file, line| sources.line(file, line));
         Answer::ok(JSON, body)
     }
 }

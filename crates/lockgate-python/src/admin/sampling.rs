@@ -1,10 +1,14 @@
-//! Samples of what the threads of workers do, for the page: taken while it asks, and at most twice a second.
+//! Samples of what the threads of workers do: for the page while it asks, and of slow requests for the history. Both at
+//! most twice a second.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use lockgate_history::SampledThread;
@@ -13,8 +17,12 @@ use lockgate_profile::Sample;
 use lockgate_supervisor::{StackBoard, StackRequest};
 use rustix::fs::{Mode, OFlags, open};
 
+use super::history::Recording;
+
 /// A sample that is younger serves again: two pages cost as much as one.
 const FRESH: u64 = 500_000_000;
+/// How often slow requests are sampled.
+const INTERVAL: Duration = Duration::from_millis(500);
 /// How long workers may take. A worker takes microseconds, unless its host is overloaded.
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// Frames of a stack that are shown: the most recent ones.
@@ -85,6 +93,32 @@ impl Sampling {
         }
         threads
     }
+}
+
+/// Starts the thread that samples workers while they run slow requests. If it panics, it calls `on_panic` and ends.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub(super) fn start(
+    recording: Arc<Recording>,
+    board: Arc<StackBoard>,
+    on_panic: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let sample = move || -> Infallible {
+        loop {
+            for (slot, sample) in ask(Some(&board), &recording.slow_workers()) {
+                recording.keep_sample(slot, &sample);
+            }
+            thread::sleep(INTERVAL);
+        }
+    };
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(sample)).is_err() {
+            on_panic();
+        }
+    };
+    let builder = thread::Builder::new().name("slow-requests".to_owned());
+    builder.spawn(guarded).map(drop)
 }
 
 /// A sample of each of these workers that answers in time with one that can be read.
