@@ -1,6 +1,10 @@
 """The admin listener and the pages that its operator views: other origins get nothing."""
 
+import concurrent.futures
 import json
+import os
+import signal
+import threading
 
 import pytest
 from harness import Wire, eventually, free_port, request, run
@@ -191,6 +195,31 @@ def test_a_profile_ends_when_its_client_leaves(start):
         brief = "/profile?seconds=0.1&format=table"
         eventually(lambda: asked.ask("GET", brief, ACTION).status == 503, what="it has begun")
     eventually(lambda: asked.ask("GET", brief, ACTION).status == 200, within=20, what="its end")
+
+
+def test_health_is_answered_while_others_ask_workers_that_do_not_answer(start):
+    asked = Listener(start)
+    os.kill(asked.server.workers()[0], signal.SIGSTOP)
+    targets = ["/stacks"] * 4 + ["/now"] * 8 + ["/profile?seconds=0.1"] * 4
+    ends = threading.Barrier(len(targets) + 1)
+
+    def ask(target):
+        with Wire(("127.0.0.1", asked.port), timeout=30) as wire:
+            wire.send(request("GET", target, ACTION, "Connection: close", host="localhost"))
+            ends.wait()
+            assert wire.response().status in (200, 501, 503)
+
+    with concurrent.futures.ThreadPoolExecutor(len(targets)) as pool:
+        asking = [pool.submit(ask, target) for target in targets]
+        ends.wait()
+        for _ in range(5):
+            assert asked.ask("GET", "/healthz").status == 200
+            assert asked.ask("GET", "/metrics").status == 200
+        # Some of them still wait for the worker.
+        assert not all(one.done() for one in asking)
+        os.kill(asked.server.workers()[0], signal.SIGCONT)
+        for one in asking:
+            one.result()
 
 
 @pytest.fixture(scope="module")
