@@ -27,6 +27,7 @@ from lockgate.admin_client import (
 from lockgate.admin_command import EXIT_CODES, duration, run, where
 from lockgate.arguments import Parser
 from lockgate.certificates import certificate_lines
+from lockgate.events import show_events
 from lockgate.limits import limit_lines
 from lockgate.profiling import add_arguments, profile
 from lockgate.progress import waiting
@@ -56,8 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         verb.error("--timeout needs --wait")
     if options.verb == "purge" and not (options.urls or options.tag or options.all):
         verb.error("a URL, --tag TAG or --all is missing")
-    # A profile, and a reload that is waited for, show their own progress.
-    is_silent = options.verb == "profile" or (options.verb == "reload" and options.wait)
+    # These print while they wait, or show their own progress.
+    is_silent = options.verb in ("profile", "events") or (options.verb == "reload" and options.wait)
 
     def command(address: str) -> int:
         with nullcontext() if is_silent else waiting(f"waiting for an answer at {address}"):
@@ -111,6 +112,17 @@ def parser() -> Parser:
         {"limits": "", "limits --json": "for a program"},
     )
     limits.add_argument("--json", action="store_true", help="as JSON")
+    events = verb(
+        "events",
+        "show what has happened to the server",
+        {
+            "events": "reloads, deaths of workers, warnings, since the start",
+            "events --follow": "and what happens from now on",
+            "events --json | jq .text": "for a program: an object on each line",
+        },
+    )
+    events.add_argument("--follow", action="store_true", help="wait for further events")
+    events.add_argument("--json", action="store_true", help="as JSON, an event on each line")
     verb(
         "stacks",
         "show the stacks of all threads",
@@ -212,6 +224,9 @@ def control(address: str, options: argparse.Namespace) -> int:
         return 0
     if options.verb == "profile":
         profile(address, options)
+        return 0
+    if options.verb == "events":
+        show_events(address, options.follow, options.json)
         return 0
     if options.verb == "reload" and options.wait:
         return reload_and_wait(address, lambda: perform(address, "reload"), options.timeout)

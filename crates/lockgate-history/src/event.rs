@@ -101,6 +101,32 @@ impl EventKind {
     }
 }
 
+/// What a log message is about, if it is an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSubject {
+    /// Its kind.
+    pub kind: EventKind,
+    /// The slot of the worker that it is about.
+    pub worker: Option<usize>,
+}
+
+impl From<EventKind> for EventSubject {
+    /// About no single worker.
+    fn from(kind: EventKind) -> Self {
+        Self { kind, worker: None }
+    }
+}
+
+impl EventSubject {
+    /// About the worker in this slot.
+    pub fn of_worker(kind: EventKind, slot: usize) -> Self {
+        Self {
+            kind,
+            worker: Some(slot),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -6,7 +6,7 @@
 mod budget;
 mod bytes;
 mod event;
-pub use event::{Event, EventKind, MOST_TEXT};
+pub use event::{Event, EventKind, EventSubject, MOST_TEXT};
 
 mod point;
 pub use point::{Counters, Gauges, Moment, Point};

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use lockgate_observe::{Call, Level, Loss, request_label};
+use lockgate_observe::{Call, Level, Loss, Maintenance, request_label};
 use lockgate_profile::Sample;
 
 use crate::budget::Budget;
@@ -43,6 +43,8 @@ pub struct Observed {
     pub limits: Vec<(String, u64)>,
     /// Entries that purges of the cache have removed.
     pub purged: u64,
+    /// Where the switch for maintenance is.
+    pub maintenance: Maintenance,
     /// The generation that serves.
     pub generation: u64,
 }
@@ -342,6 +344,14 @@ impl Recorder {
                 count => format!("{count} entries of the cache were purged"),
             };
             events.push((EventKind::CachePurged, Level::Info, text));
+        }
+        if observed.maintenance != before.maintenance {
+            let text = match observed.maintenance {
+                Maintenance::On => "maintenance is on: clients get 503",
+                Maintenance::Off => "maintenance is off, whatever the settings say",
+                Maintenance::AsConfigured => "maintenance is as the settings say",
+            };
+            events.push((EventKind::Maintenance, Level::Info, text.to_owned()));
         }
         events
     }

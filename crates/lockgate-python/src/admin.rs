@@ -42,7 +42,7 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
-use history::{Recorded, Recording, moment};
+use history::{Recorded, Recording};
 use origin::{Claims, Sender};
 use permission::Permission;
 use profile::Profiling;
@@ -52,6 +52,8 @@ use sampling::Sampling;
 
 pub(crate) use limits::view as limits_view;
 
+use crate::clock::moment;
+use crate::history_logs::HistoryLogs;
 use crate::metrics::{Counted, limits_redis};
 use crate::purging::CachePurger;
 use crate::push::Broadcast;
@@ -71,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) responses: Option<ResponseStore>,
     pub(crate) rates: Option<Rates>,
     pub(crate) purger: Option<CachePurger>,
+    /// The history of the server.
+    pub(crate) history: HistoryLogs,
     /// The user of the workers, if it is another one than the supervisor's.
     pub(crate) worker_user: Option<u32>,
 }
@@ -122,13 +126,16 @@ pub(crate) fn run(
         page_may_act: config.admin.page_may_act,
     };
     // Otherwise only uWSGI's stats server is asked for.
-    let history_log = history::private_log().filter(|_| config.admin_bind.is_some());
+    let history_log = match config.admin_bind {
+        Some(_) => shared.history.recorded.or_else(history::private_log),
+        None => None,
+    };
     let recording = history_log.map(|log| {
         let recorded = Recorded {
             scoreboard,
             rates: shared.rates,
             responses: shared.responses,
-            events: None,
+            events: shared.history.events,
         };
         Arc::new(Recording::new(log, recorded, config.slow_request, moment()))
     });

@@ -1,26 +1,29 @@
 //! Implements the supervisor's host in Python: forking, running a worker, exec at an upgrade, exit.
 
+mod side_process;
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::{ConfSource, Config, Endpoint};
+use lockgate_history::EventSubject;
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates};
 use lockgate_supervisor::{
     Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
-    ServiceManager, SettingsFailure, SharedContents, SignalRelay, Successor, WorkerContext,
-    WorkerControl,
+    ServiceManager, SettingsFailure, SharedContents, Successor, WorkerContext, WorkerControl,
 };
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
 
+use crate::history_logs::HistoryLogs;
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
 use crate::process::title::{self, Role};
-use crate::process::{children, privileges, signals};
+use crate::process::{children, signals};
 use crate::purging::CachePurger;
 use crate::reloading::FileReports;
 use crate::settings_source::{FoundFile, Sources};
@@ -68,6 +71,8 @@ pub(crate) struct PythonHooks {
     pub(crate) span_log: Option<Log>,
     /// Where lines of the error log are recorded for the exporter, if `otlp_logs` is set.
     pub(crate) line_log: Option<Log>,
+    /// The history of the server, if there is an admin listener.
+    pub(crate) history: HistoryLogs,
     pub(crate) scoreboard: Option<Scoreboard>,
     /// In a worker or a fork server: reports of the files of the application, if `reload` is set.
     pub(crate) file_reports: Option<FileReports>,
@@ -100,6 +105,7 @@ impl PythonHooks {
             rates: None,
             span_log: None,
             line_log: None,
+            history: HistoryLogs::default(),
             scoreboard: None,
             file_reports: None,
         }
@@ -127,32 +133,10 @@ impl PythonHooks {
         self.generation = generation;
         Ok(())
     }
-}
 
-impl PythonHooks {
     /// What purges the cache, if there is one.
     pub(crate) fn purger(&self) -> Option<CachePurger> {
         CachePurger::new(self.responses, self.purge_log, &self.config.cache)
-    }
-
-    /// In a side process: its title, and the workers' user. The error is its exit code.
-    fn become_side_process(
-        &self,
-        role: Role,
-        name: &str,
-        context: &WorkerContext,
-    ) -> Result<(), i32> {
-        Python::attach(|py| {
-            title::set(py, &self.config, role);
-            privileges::change_user(py, &self.config).map_err(|error| {
-                let problem = exceptions::summary(py, &error);
-                let message = format!("the {name} cannot start: cannot change user: {problem}");
-                self.log.write(Level::Error, &message);
-                CANNOT_START
-            })
-        })?;
-        // Otherwise the supervisor has exited meanwhile.
-        context.identity_changed().then_some(()).ok_or(0)
     }
 
     fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
@@ -171,7 +155,7 @@ impl PythonHooks {
             };
             let ask = context.replacement_request();
             handle.set_replacement(Box::new(move |_stuck_call| ask()));
-            self.wake_at_signals(py, &relay);
+            signals::wake_worker(py, &relay, &self.log);
             if !py.detach(|| context.ready()) {
                 return 0;
             }
@@ -190,21 +174,6 @@ impl PythonHooks {
             if has_failed { FAILED } else { code }
         })
     }
-
-    fn wake_at_signals(&self, py: Python<'_>, relay: &SignalRelay) {
-        let message = match signals::wake_main_thread(py, relay) {
-            Ok(None) => return,
-            Ok(Some(before)) => format!(
-                "the application has called signal.set_wakeup_fd({before}) at its import: the worker replaces the \
-                 descriptor by its own"
-            ),
-            Err(error) => format!(
-                "signal.set_wakeup_fd: {}; signal handlers of Python may run up to a second late",
-                exceptions::summary(py, &error)
-            ),
-        };
-        self.log.write(Level::Warning, &message);
-    }
 }
 
 impl Hooks for PythonHooks {
@@ -216,6 +185,7 @@ impl Hooks for PythonHooks {
         self.rates = memory.rates;
         self.span_log = memory.span_log;
         self.line_log = memory.line_log;
+        self.history = HistoryLogs::new(memory.history, memory.events);
         self.scoreboard = memory.scoreboard;
         self.share_log();
     }
@@ -301,6 +271,7 @@ impl Hooks for PythonHooks {
             responses: self.responses,
             rates: self.rates,
             purger: self.purger(),
+            history: self.history,
             worker_user: self.identity.map(|(user, _)| user),
         };
         admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {
@@ -382,10 +353,26 @@ impl Hooks for PythonHooks {
 
     fn log(&self, level: Level, message: &str) {
         self.log.write(level, message);
+        self.history.record(None, level, message, self.generation);
     }
 
     fn log_as(&self, event: &GunicornEvent, level: Level, message: &str) {
         self.log.write_as(event, level, message);
+        self.history.record(None, level, message, self.generation);
+    }
+
+    fn log_event(
+        &self,
+        subject: EventSubject,
+        level: Level,
+        message: &str,
+        gunicorn: Option<&GunicornEvent>,
+    ) {
+        match gunicorn {
+            Some(event) => self.log.write_as(event, level, message),
+            None => self.log.write(level, message),
+        }
+        (self.history).record(Some(subject), level, message, self.generation);
     }
 
     fn log_for_gunicorn(&self, event: &GunicornEvent) {

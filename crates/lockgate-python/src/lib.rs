@@ -7,11 +7,13 @@
 
 mod acme;
 mod admin;
+mod clock;
 mod embedded;
 mod entry;
 mod evaluation;
 mod exporter;
 mod grip_key;
+mod history_logs;
 mod hook_process;
 mod hooks;
 mod host;

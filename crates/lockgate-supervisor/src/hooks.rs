@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
+use lockgate_history::EventSubject;
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates, Store};
@@ -75,6 +76,10 @@ pub struct SharedContents {
     pub responses: Option<ResponseStore>,
     /// If `cache_redis` is set, too.
     pub purge_log: Option<Log>,
+    /// The history of the server, if there is an admin listener.
+    pub history: Option<Log>,
+    /// The supervisor's part of it.
+    pub events: Option<Log>,
     /// If `otlp` is set.
     pub span_log: Option<Log>,
     /// If `otlp_logs` is set.
@@ -227,6 +232,20 @@ pub trait Hooks {
 
     /// Writes an event that only gunicorn logs, if the log is in gunicorn's words.
     fn log_for_gunicorn(&self, _event: &GunicornEvent) {}
+
+    /// Writes an event of the server's history, and records it there.
+    fn log_event(
+        &self,
+        _subject: EventSubject,
+        level: Level,
+        message: &str,
+        gunicorn: Option<&GunicornEvent>,
+    ) {
+        match gunicorn {
+            Some(event) => self.log_as(event, level, message),
+            None => self.log(level, message),
+        }
+    }
 
     /// The messages of the error log since the last call, for statsd.
     fn take_log_counts(&self) -> LogCounts {

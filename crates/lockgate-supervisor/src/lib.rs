@@ -38,7 +38,7 @@ pub use processes::cpu_times::{CpuTimes, cpu_times};
 pub use processes::evaluation::{Evaluation, EvaluationFailure};
 pub use processes::exit_status::ExitStatus;
 pub use processes::in_flight::InFlightRequest;
-pub use processes::memory::{process_cpu_time, process_memory};
+pub use processes::memory::process_memory;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use shared_memory::{standalone_broadcast_log, standalone_responses};
 pub use signals::SignalRelay;

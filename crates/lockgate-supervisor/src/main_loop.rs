@@ -20,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use lockgate_history::EventKind;
 use lockgate_observe::Level;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, getpid};
@@ -271,7 +272,14 @@ impl MainLoop {
             Action::Log {
                 level,
                 message,
+                gunicorn,
+                subject: Some(subject),
+            } => hooks.log_event(subject, level, &message, gunicorn.as_ref()),
+            Action::Log {
+                level,
+                message,
                 gunicorn: Some(event),
+                ..
             } => hooks.log_as(&event, level, &message),
             Action::Log { level, message, .. } => hooks.log(level, &message),
             Action::LogForGunicorn(event) => hooks.log_for_gunicorn(&event),
@@ -374,9 +382,11 @@ impl MainLoop {
             hooks.unblock_signals();
             return raised.into_iter().map(Event::Requested).collect();
         }
-        hooks.log(
+        hooks.log_event(
+            EventKind::Upgrade.into(),
             Level::Info,
             "upgrade: replacing the program of this process (exec)",
+            None,
         );
         // It holds the old application; the new version forks another one. No fork is pending during an upgrade.
         let _none = self.generations.present_mut().kill_fork_server();
@@ -398,6 +408,8 @@ impl MainLoop {
             rates: self.memory.rates.memory(),
             span_log: self.memory.span_log.memory(),
             line_log: self.memory.line_log.memory(),
+            history: self.memory.history.memory(),
+            events: self.memory.events.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -1,10 +1,12 @@
 //! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
 //! response cache and the log of its purges, the table of rate limits, and the logs of spans and of
 //! lines of the error log.
+//! response cache and the log of its purges, the table of rate limits, the log of spans, and the history.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
 mod broadcast_log;
+mod history;
 mod line_log;
 mod purge_log;
 mod rates;
@@ -33,6 +35,8 @@ pub(crate) struct SharedMemory {
     pub(crate) responses: Region<ResponseStore>,
     pub(crate) purge_log: Region<Log>,
     pub(crate) rates: Region<Rates>,
+    pub(crate) history: Region<Log>,
+    pub(crate) events: Region<Log>,
     pub(crate) span_log: Region<Log>,
     pub(crate) line_log: Region<Log>,
 }
@@ -47,6 +51,8 @@ pub(crate) struct InheritedMemory {
     pub(crate) rates: Option<OwnedFd>,
     pub(crate) span_log: Option<OwnedFd>,
     pub(crate) line_log: Option<OwnedFd>,
+    pub(crate) history: Option<OwnedFd>,
+    pub(crate) events: Option<OwnedFd>,
 }
 
 impl SharedMemory {
@@ -59,6 +65,8 @@ impl SharedMemory {
             rates: rates::open(inherited.rates, &config.rate_limits, hooks),
             span_log: span_log::open(inherited.span_log, &config.identity, hooks),
             line_log: line_log::open(inherited.line_log, &config.identity, hooks),
+            history: history::open(inherited.history, config, hooks),
+            events: history::open_events(inherited.events, config, hooks),
         }
     }
 
@@ -72,6 +80,7 @@ impl SharedMemory {
             self.purge_log.get(),
             self.span_log.get(),
             self.line_log.get(),
+            self.history.get(),
         ];
         (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {

@@ -353,6 +353,8 @@ fn assemble(
         responses: memory.responses.get(),
         purge_log: memory.purge_log.get(),
         rates: memory.rates.get(),
+        history: memory.history.get(),
+        events: memory.events.get(),
         span_log: memory.span_log.get(),
         line_log: memory.line_log.get(),
         scoreboard: scoreboard.get(),

@@ -24,6 +24,7 @@ mod worker;
 
 use std::time::Instant;
 
+use lockgate_history::EventKind;
 use lockgate_observe::{GunicornEvent, Level};
 
 pub use event::{
@@ -180,7 +181,8 @@ impl Supervisor {
         self.announce_resize(self.wanted - 1);
         self.announces_readiness = true;
         self.allocate_slot(Role::Serving, now);
-        self.log(
+        self.log_event(
+            EventKind::Resized,
             Level::Info,
             format!("number of workers increased to {}", self.wanted),
         );
@@ -200,7 +202,8 @@ impl Supervisor {
                 self.drop_successor_of(pid, now);
             }
         }
-        self.log(
+        self.log_event(
+            EventKind::Resized,
             Level::Info,
             format!("number of workers decreased to {}", self.wanted),
         );
@@ -240,6 +243,7 @@ impl Supervisor {
                 level: Level::Warning,
                 message,
                 gunicorn: None,
+                subject: None,
             });
             self.actions.push(Action::Send {
                 pid: worker.pid,

@@ -5,7 +5,7 @@ _lockgate_commands() {
     _lockgate_found=
     case $1 in
         '') _lockgate_found='dev check doctor init ctl top convert precompress hash-password help man completions' ;;
-        'ctl') _lockgate_found='status requests metrics certificates limits stacks profile reload upgrade reopen shutdown workers maintenance publish purge' ;;
+        'ctl') _lockgate_found='status requests metrics certificates limits events stacks profile reload upgrade reopen shutdown workers maintenance publish purge' ;;
     esac
 }
 
@@ -24,6 +24,7 @@ _lockgate_flags() {
         'ctl metrics') _lockgate_found='-h --help --admin' ;;
         'ctl certificates') _lockgate_found='-h --help --admin --json' ;;
         'ctl limits') _lockgate_found='-h --help --admin --json' ;;
+        'ctl events') _lockgate_found='-h --help --admin --follow --json' ;;
         'ctl stacks') _lockgate_found='-h --help --admin' ;;
         'ctl profile') _lockgate_found='-h --help --admin --seconds --rate --worker --cpu -o --output' ;;
         'ctl reload') _lockgate_found='-h --help --admin --wait --timeout' ;;
@@ -220,6 +221,7 @@ _lockgate_values() {
         'ctl metrics --admin') _lockgate_found='words' ;;
         'ctl certificates --admin') _lockgate_found='words' ;;
         'ctl limits --admin') _lockgate_found='words' ;;
+        'ctl events --admin') _lockgate_found='words' ;;
         'ctl stacks --admin') _lockgate_found='words' ;;
         'ctl profile --admin') _lockgate_found='words' ;;
         'ctl profile --seconds') _lockgate_found='words' ;;

@@ -35,7 +35,7 @@ function __lockgate_commands
         case ''
             printf '%s\n' dev check doctor init ctl top convert precompress hash-password help man completions
         case 'ctl'
-            printf '%s\n' status requests metrics certificates limits stacks profile reload upgrade reopen shutdown workers maintenance publish purge
+            printf '%s\n' status requests metrics certificates limits events stacks profile reload upgrade reopen shutdown workers maintenance publish purge
     end
 end
 
@@ -283,6 +283,7 @@ complete -c lockgate -n '__lockgate_is_at ctl' -a requests -d 'list the running 
 complete -c lockgate -n '__lockgate_is_at ctl' -a metrics -d 'show the metrics in the format of Prometheus'
 complete -c lockgate -n '__lockgate_is_at ctl' -a certificates -d 'list the certificates that the server presents'
 complete -c lockgate -n '__lockgate_is_at ctl' -a limits -d 'show what the rate limits have refused, and whom most often'
+complete -c lockgate -n '__lockgate_is_at ctl' -a events -d 'show what has happened to the server'
 complete -c lockgate -n '__lockgate_is_at ctl' -a stacks -d 'show the stacks of all threads'
 complete -c lockgate -n '__lockgate_is_at ctl' -a profile -d 'show where requests spend their time'
 complete -c lockgate -n '__lockgate_is_at ctl' -a reload -d 'replace the workers'
@@ -317,6 +318,12 @@ complete -c lockgate -n '__lockgate_is_at ctl certificates' -l json -d 'as JSON'
 complete -c lockgate -n '__lockgate_is_at ctl limits' -s h -l help -d 'print this help and exit'
 complete -c lockgate -n '__lockgate_is_at ctl limits' -l admin -x -d 'the server\'s admin_bind, such as unix:/run/lockgate/admin.sock'
 complete -c lockgate -n '__lockgate_is_at ctl limits' -l json -d 'as JSON'
+
+# lockgate ctl events
+complete -c lockgate -n '__lockgate_is_at ctl events' -s h -l help -d 'print this help and exit'
+complete -c lockgate -n '__lockgate_is_at ctl events' -l admin -x -d 'the server\'s admin_bind, such as unix:/run/lockgate/admin.sock'
+complete -c lockgate -n '__lockgate_is_at ctl events' -l follow -d 'wait for further events'
+complete -c lockgate -n '__lockgate_is_at ctl events' -l json -d 'as JSON, an event on each line'
 
 # lockgate ctl stacks
 complete -c lockgate -n '__lockgate_is_at ctl stacks' -s h -l help -d 'print this help and exit'

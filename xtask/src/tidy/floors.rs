@@ -37,6 +37,7 @@ const FLOORS: [(&str, &[&str]); 20] = [
         "lockgate-supervisor",
         &[
             "lockgate-config",
+            "lockgate-history",
             "lockgate-observe",
             "lockgate-shm",
             "lockgate-tls",

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lockgate_history::{
     Counters, Event, EventLog, Gauges, HISTORY_PLAN, History, Moment, Observed, Range, Record,
@@ -17,10 +17,10 @@ use lockgate_history::{
 use lockgate_observe::{Scoreboard, WorkerView};
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates};
-use lockgate_supervisor::{process_cpu_time, process_memory};
-use lockgate_worker::monotonic_nanos;
+use lockgate_supervisor::{cpu_times, process_memory};
 
 use super::answer::{Answer, JSON};
+use crate::clock::moment;
 
 /// The path of the history.
 pub(super) const PATH: &[u8] = b"/history";
@@ -58,12 +58,12 @@ struct State {
     recorder: Recorder,
     /// What each worker uses, by its process id.
     usage: HashMap<u64, Usage>,
-    /// The CPU time of each worker when it was last read, and when that was.
-    cpu_times: HashMap<u64, Duration>,
+    /// The CPU time of each worker in nanoseconds when it was last read, and when that was.
+    cpu_times: HashMap<u64, u64>,
     read_at: u64,
 }
 
-/// A log in the memory of this process.
+/// A log in the memory of this process, where the system provides no shared memory.
 pub(super) fn private_log() -> Option<Log> {
     let words = (0..HISTORY_PLAN.words())
         .map(|_| AtomicU64::new(0))
@@ -77,17 +77,6 @@ pub(super) fn private_log() -> Option<Log> {
         HISTORY_PLAN,
         (0, 0),
     )
-}
-
-/// The time by both clocks.
-pub(super) fn moment() -> Moment {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-    Moment {
-        monotonic: monotonic_nanos(),
-        unix: unix.map_or(0, |unix| {
-            u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
-        }),
-    }
 }
 
 impl Recording {
@@ -181,6 +170,7 @@ impl Recording {
             },
             limits,
             purged: cache.purged,
+            maintenance: self.recorded.scoreboard.maintenance(),
             generation: reload.ended.saturating_sub(reload.failures),
         }
     }
@@ -254,23 +244,23 @@ impl State {
 
     /// Reads what the workers use; returns the parts of a CPU that all of them have used.
     fn read_usage(&mut self, workers: &[WorkerView], now: Moment) -> f64 {
-        let passed = now.monotonic.saturating_sub(self.read_at).max(1) as f64 / 1e9;
-        let cpu_times: HashMap<u64, Duration> = workers
-            .iter()
-            .filter_map(|worker| Some((worker.pid, process_cpu_time(worker.pid)?)))
-            .collect();
-        self.usage = (cpu_times.iter())
-            .map(|(pid, time)| {
-                let before = self.cpu_times.get(pid).copied().unwrap_or(*time);
-                let usage = Usage {
-                    memory: process_memory(*pid).resident,
-                    cpu: time.saturating_sub(before).as_secs_f64() / passed,
-                };
-                (*pid, usage)
-            })
-            .collect();
-        self.cpu_times = cpu_times;
+        let passed = now.monotonic.saturating_sub(self.read_at).max(1);
         self.read_at = now.monotonic;
+        let mut times = HashMap::new();
+        self.usage.clear();
+        for worker in workers {
+            let pid = worker.pid;
+            let process = cpu_times(pid);
+            let time = process.user.saturating_add(process.system);
+            let before = self.cpu_times.get(&pid).copied().unwrap_or(time);
+            let usage = Usage {
+                memory: process_memory(pid).resident,
+                cpu: time.saturating_sub(before) as f64 / passed as f64,
+            };
+            times.insert(pid, time);
+            self.usage.insert(pid, usage);
+        }
+        self.cpu_times = times;
         self.usage.values().map(|usage| usage.cpu).sum()
     }
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use lockgate_history::{Now, Usage};
 
 use super::answer::{Answer, JSON, VERSION};
-use super::history::moment;
 use super::sampling::Sources;
 use super::{Admin, readiness};
+use crate::clock::moment;
 use crate::metrics::cache_counts;
 
 /// The path of this moment.

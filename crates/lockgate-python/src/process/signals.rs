@@ -4,11 +4,14 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
+use lockgate_observe::Level;
 use lockgate_supervisor::SignalRelay;
+use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::children;
+use crate::interpreter::exceptions;
 
 /// What signals do in this process; empty in a fork server, which the supervisor ends.
 static RELAY: Mutex<Option<SignalRelay>> = Mutex::new(None);
@@ -59,6 +62,22 @@ pub(crate) fn wake_main_thread(py: Python<'_>, relay: &SignalRelay) -> PyResult<
     let descriptor = relay.wake_fd().as_raw_fd();
     let before: RawFd = module(py)?.call_method1("wake", (descriptor,))?.extract()?;
     Ok((before >= 0).then_some(before))
+}
+
+/// The same in a worker that has loaded the application: logs what is in the way.
+pub(crate) fn wake_worker(py: Python<'_>, relay: &SignalRelay, log: &ErrorLog) {
+    let message = match wake_main_thread(py, relay) {
+        Ok(None) => return,
+        Ok(Some(before)) => format!(
+            "the application has called signal.set_wakeup_fd({before}) at its import: the worker replaces the \
+             descriptor by its own"
+        ),
+        Err(error) => format!(
+            "signal.set_wakeup_fd: {}; signal handlers of Python may run up to a second late",
+            exceptions::summary(py, &error)
+        ),
+    };
+    log.write(Level::Warning, &message);
 }
 
 /// Blocks the signals that the supervisor handles, also for a program that replaces this one by exec.

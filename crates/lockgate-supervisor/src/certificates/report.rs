@@ -2,6 +2,7 @@
 
 use std::io;
 
+use lockgate_history::EventKind;
 use lockgate_observe::{Level, imf_fixdate};
 
 use super::expiry::{Problem, Validity};
@@ -21,7 +22,12 @@ pub(super) fn change(change: &Change, hooks: &dyn Hooks) {
                 title(loaded),
                 date(loaded.validity().not_after)
             );
-            hooks.log(Level::Info, &message);
+            hooks.log_event(
+                EventKind::CertificateRenewed.into(),
+                Level::Info,
+                &message,
+                None,
+            );
         }
         Change::Failed {
             error,

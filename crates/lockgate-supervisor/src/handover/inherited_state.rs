@@ -99,6 +99,8 @@ impl InheritedState {
                 rates: handover.rates.map(&mut take).transpose()?,
                 span_log: handover.span_log.map(&mut take).transpose()?,
                 line_log: handover.line_log.map(&mut take).transpose()?,
+                history: handover.history.map(&mut take).transpose()?,
+                events: handover.events.map(&mut take).transpose()?,
             },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,

@@ -43,6 +43,9 @@ pub(crate) struct Handover {
     pub(crate) span_log: Option<RawFd>,
     /// The memory of the log of lines.
     pub(crate) line_log: Option<RawFd>,
+    /// The memory of the history, and that of the supervisor's events.
+    pub(crate) history: Option<RawFd>,
+    pub(crate) events: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -132,6 +135,8 @@ impl Handover {
         lines.extend((self.rates).map(|memory| format!("rates\t{memory}")));
         lines.extend((self.span_log).map(|memory| format!("span-log\t{memory}")));
         lines.extend((self.line_log).map(|memory| format!("line-log\t{memory}")));
+        lines.extend((self.history).map(|memory| format!("history\t{memory}")));
+        lines.extend((self.events).map(|memory| format!("events\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -192,6 +197,8 @@ impl Handover {
             rates: None,
             span_log: None,
             line_log: None,
+            history: None,
+            events: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -237,6 +244,8 @@ impl Handover {
             ["rates", fd] => self.rates = Some(fd.parse().ok()?),
             ["span-log", fd] => self.span_log = Some(fd.parse().ok()?),
             ["line-log", fd] => self.line_log = Some(fd.parse().ok()?),
+            ["history", fd] => self.history = Some(fd.parse().ok()?),
+            ["events", fd] => self.events = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -320,6 +329,8 @@ mod tests {
             rates: Some(37),
             span_log: Some(61),
             line_log: Some(62),
+            history: Some(38),
+            events: Some(39),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

@@ -125,6 +125,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) rates: Option<BorrowedFd<'a>>,
     pub(super) span_log: Option<BorrowedFd<'a>>,
     pub(super) line_log: Option<BorrowedFd<'a>>,
+    pub(super) history: Option<BorrowedFd<'a>>,
+    pub(super) events: Option<BorrowedFd<'a>>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -174,6 +176,8 @@ impl Outgoing<'_> {
             rates: self.rates.map(|memory| memory.as_raw_fd()),
             span_log: self.span_log.map(|memory| memory.as_raw_fd()),
             line_log: self.line_log.map(|memory| memory.as_raw_fd()),
+            history: self.history.map(|memory| memory.as_raw_fd()),
+            events: self.events.map(|memory| memory.as_raw_fd()),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
             listeners: entries(&mut self.resources.listeners.iter())?,
@@ -200,6 +204,8 @@ impl Outgoing<'_> {
         fds.extend(self.rates);
         fds.extend(self.span_log);
         fds.extend(self.line_log);
+        fds.extend(self.history);
+        fds.extend(self.events);
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));
         fds.extend(self.workers.pipes());

@@ -1,8 +1,7 @@
-//! The memory and the CPU time of a process, as the kernel reports them in `/proc` (proc(5)).
+//! The memory of a process, as the kernel reports it in `/proc` (proc(5)).
 
 use std::fs;
 use std::io;
-use std::time::Duration;
 
 use lockgate_observe::Memory;
 
@@ -16,24 +15,6 @@ pub fn process_memory(pid: u64) -> Memory {
         address_space: bytes.next().unwrap_or(0),
         resident: bytes.next().unwrap_or(0),
     }
-}
-
-/// The CPU time of all threads of a process, in steps of 10 ms; `None` when unknown.
-pub fn process_cpu_time(pid: u64) -> Option<Duration> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks = parse_cpu_ticks(&text)?;
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    Some(Duration::from_millis(
-        ticks.saturating_mul(1000) / per_second,
-    ))
-}
-
-/// The sum of the fields `utime` and `stime`. The second field, a name in parentheses, may have any letters.
-fn parse_cpu_ticks(text: &str) -> Option<u64> {
-    let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    ticks()?.checked_add(ticks()?)
 }
 
 /// Proportional set size in bytes: of each shared page, the process's share.
@@ -60,19 +41,6 @@ mod tests {
         assert_eq!(process_memory(u64::MAX).resident, 0);
         assert!(proportional_memory(std::process::id()).unwrap() > 10_000);
         assert!(proportional_memory(u32::MAX).is_err());
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn the_cpu_time_of_a_process_grows() {
-        let pid = std::process::id().into();
-        let before = process_cpu_time(pid).unwrap();
-        while process_cpu_time(pid).unwrap() < before + Duration::from_millis(20) {}
-        assert_eq!(process_cpu_time(u64::MAX), None);
-        let stat = "7 (a) b) c) S 1 7 7 0 -1 4194304 112 0 0 0 250 50 9 9 20 0";
-        assert_eq!(parse_cpu_ticks(stat), Some(300));
-        assert_eq!(parse_cpu_ticks("7 (a) S 1 7"), None);
-        assert_eq!(parse_cpu_ticks(""), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lockgate_history::{EventKind, EventSubject};
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::canary_counts::DURING_CANARY;
@@ -163,6 +164,9 @@ impl Supervisor {
             match self.wanted {
                 1 => self.log(Level::Info, "the worker is ready"),
                 count => self.log(Level::Info, format!("all {count} workers are ready")),
+            }
+            if !self.reported.is_ready {
+                self.set_subject(EventKind::Start.into());
             }
             if self.delay.is_none() {
                 self.report_ready();
@@ -367,6 +371,11 @@ impl Supervisor {
         match as_gunicorn(worker, exit_status, &message) {
             Some(event) => self.log_as(event, level, message),
             None => self.log(level, message),
+        }
+        // Those that were ordered to exit did so, unless the level says otherwise.
+        let is_as_ordered = worker.shutdown_reason == Some(ShutdownReason::NotNeeded);
+        if level <= Level::Warning || (level == Level::Info && !is_as_ordered) {
+            self.set_subject(EventSubject::of_worker(EventKind::WorkerDied, worker.slot));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lockgate_history::EventSubject;
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::progress_event::ProgressEvent;
@@ -349,6 +350,8 @@ pub enum Action {
         message: String,
         /// What gunicorn's log says instead.
         gunicorn: Option<GunicornEvent>,
+        /// What it is in the history of the server. Without it only warnings and errors are kept there.
+        subject: Option<EventSubject>,
     },
     /// Write to the error log if it follows gunicorn: Lockgate has no such line.
     LogForGunicorn(GunicornEvent),

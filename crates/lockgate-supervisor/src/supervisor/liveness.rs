@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use lockgate_history::{EventKind, EventSubject};
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::Order;
@@ -54,6 +55,7 @@ impl Supervisor {
         };
         worker.shutdown_reason = Some(ShutdownReason::TimedOut);
         worker.kill_at = Some(now + ABORT_TIMEOUT);
+        let subject = EventSubject::of_worker(EventKind::WorkerNotAnswering, worker.slot);
         let message = format!("{why} (setting: timeout): aborting it");
         let detail = message.clone();
         self.log_as(
@@ -61,6 +63,7 @@ impl Supervisor {
             Level::Error,
             message,
         );
+        self.set_subject(subject);
         self.send(pid, Order::Abort);
     }
 

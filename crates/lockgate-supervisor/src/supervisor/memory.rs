@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use lockgate_history::{EventKind, EventSubject};
 use lockgate_observe::Level;
 
 use super::canary_counts::DURING_CANARY;
@@ -58,7 +59,8 @@ impl Supervisor {
                 held >> 20,
                 most >> 20
             );
-            self.log(Level::Warning, message);
+            let subject = EventSubject::of_worker(EventKind::WorkerRecycled, place);
+            self.log_event(subject, Level::Warning, message);
         }
         self.retire(place, now);
     }

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use lockgate_history::{EventKind, EventSubject};
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{ReplaceReason, Rules};
@@ -29,6 +30,7 @@ impl Supervisor {
             return;
         }
         worker.is_to_be_replaced = true;
+        let subject = EventSubject::of_worker(EventKind::WorkerRecycled, worker.slot);
         let message = format!("{worker} will be replaced: {reason}");
         self.recycling.waiting.push_back(pid);
         match reason {
@@ -38,6 +40,7 @@ impl Supervisor {
             }
             _ => self.log(Level::Info, message),
         }
+        self.set_subject(subject);
     }
 
     /// Compares a worker's request count and memory with its limits.
@@ -213,7 +216,8 @@ impl Supervisor {
         };
         if let Some(worker) = self.slots[place].worker() {
             let message = format!("{worker} exits, although no stop was requested; {follows}");
-            self.log(Level::Warning, message);
+            let subject = EventSubject::of_worker(EventKind::WorkerDied, place);
+            self.log_event(subject, Level::Warning, message);
         }
         self.retire(place, now);
     }

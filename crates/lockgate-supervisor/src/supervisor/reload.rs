@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use lockgate_history::EventKind;
 use lockgate_observe::Level;
 
 use super::event::{Action, Order, Request, Rules};
@@ -64,7 +65,8 @@ impl Supervisor {
             since: now,
             step: ReloadStep::Preparing,
         });
-        self.log(
+        self.log_event(
+            EventKind::ReloadBegun,
             Level::Info,
             "reload: starting new workers beside the serving ones",
         );
@@ -195,7 +197,7 @@ impl Supervisor {
             1 => format!("reload: done in {took}, the new worker serves"),
             count => format!("reload: done in {took}, {count} new workers serve"),
         };
-        self.log(Level::Info, message);
+        self.log_event(EventKind::ReloadDone, Level::Info, message);
         if self.delay.is_none() {
             self.report_ready();
         }
@@ -205,9 +207,13 @@ impl Supervisor {
 
     /// The reload has failed; the old generation is unaffected. `report` is the text from its worker, if there is one.
     pub(super) fn fail_reload(&mut self, why: &str, report: Option<&str>, now: Instant) {
-        if self.reload.take().is_none() {
+        let Some(mut reload) = self.reload.take() else {
             return;
-        }
+        };
+        let kind = match reload.canary_mut() {
+            Some(_) => EventKind::RolledBack,
+            None => EventKind::ReloadFailed,
+        };
         self.record_reload_failed(why, report);
         let places: Vec<usize> = self.numbers(Role::Coming).collect();
         for place in places {
@@ -218,7 +224,8 @@ impl Supervisor {
             }
         }
         self.actions.push(Action::Discard);
-        self.log(
+        self.log_event(
+            kind,
             Level::Error,
             format!("reload failed: {why}; the old workers continue to serve"),
         );

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use lockgate_history::{EventKind, EventSubject};
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{Action, Order, Request, Rules};
@@ -129,7 +130,26 @@ impl Supervisor {
             level,
             message: message.into(),
             gunicorn: None,
+            subject: None,
         });
+    }
+
+    /// Logs an event of the history.
+    pub(super) fn log_event(
+        &mut self,
+        subject: impl Into<EventSubject>,
+        level: Level,
+        message: impl Into<String>,
+    ) {
+        self.log(level, message);
+        self.set_subject(subject.into());
+    }
+
+    /// The message that was logged last is this event of the history.
+    pub(super) fn set_subject(&mut self, of_last: EventSubject) {
+        if let Some(Action::Log { subject, .. }) = self.actions.last_mut() {
+            *subject = Some(of_last);
+        }
     }
 
     /// Logs an event that gunicorn logs too.
@@ -143,6 +163,7 @@ impl Supervisor {
             level,
             message: message.into(),
             gunicorn: Some(event),
+            subject: None,
         });
     }
 
@@ -205,6 +226,7 @@ impl Supervisor {
     pub(super) fn exit(&mut self, code: i32) {
         self.stage = Stage::Stopped;
         self.log_as(GunicornEvent::ShutDown { code }, Level::Info, "stopped");
+        self.set_subject(EventKind::Stop.into());
         self.actions.push(Action::Exit { code });
     }
 }

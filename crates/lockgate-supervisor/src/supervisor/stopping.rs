@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use lockgate_history::EventKind;
 use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{Action, Order, Request};
@@ -90,7 +91,8 @@ impl Supervisor {
             until: now + delay,
             requested: now,
         });
-        self.log(
+        self.log_event(
+            EventKind::Stop,
             Level::Info,
             format!(
                 "stop requested: readiness checks fail from now on, and serving continues for {} (setting: drain_delay)",
@@ -167,7 +169,8 @@ impl Supervisor {
             requests: 0,
             last_request: None,
         });
-        self.log(if code == 0 { Level::Info } else { Level::Debug }, words);
+        let level = if code == 0 { Level::Info } else { Level::Debug };
+        self.log_event(EventKind::Stop, level, words);
         if self.delay.take().is_none() {
             let delay = Duration::ZERO;
             self.report(Status::Stopping { delay, code });

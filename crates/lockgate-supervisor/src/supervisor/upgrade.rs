@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use lockgate_history::EventKind;
 use lockgate_observe::Level;
 
 use super::event::{Action, WorkerHandover, WorkerSnapshot};
@@ -39,7 +40,8 @@ impl Supervisor {
         match self.upgrade {
             Upgrade::Wanted => {
                 self.upgrade = Upgrade::Trying;
-                self.log(Level::Info, "upgrade: trying the program on disk");
+                let message = "upgrade: trying the program on disk";
+                self.log_event(EventKind::Upgrade, Level::Info, message);
                 self.actions.push(Action::TryUpgrade);
             }
             Upgrade::Tried => {
@@ -67,7 +69,8 @@ impl Supervisor {
             return;
         }
         self.upgrade = Upgrade::None;
-        self.log(
+        self.log_event(
+            EventKind::Upgrade,
             Level::Error,
             format!("upgrade failed: {why}; the running version continues"),
         );
@@ -128,7 +131,8 @@ impl Supervisor {
         for _ in serving..self.wanted {
             self.allocate_slot(Role::Serving, now);
         }
-        self.log(
+        self.log_event(
+            EventKind::Upgrade,
             Level::Info,
             match serving {
                 1 => "upgrade: the worker of the previous version serves until a new one is ready"
