@@ -17,6 +17,8 @@ class Collector:
         #: Requests with spans, with metrics, and with lines of logs.
         self.requests, self.metrics, self.logs = [], [], []
         self.problems = []
+        #: Of each answer.
+        self.body = b"{}"
         self.answers = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.port = self.server.server_address[1]
@@ -58,9 +60,9 @@ class Collector:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", "2")
+                self.send_header("Content-Length", str(len(collector.body)))
                 self.end_headers()
-                self.wfile.write(b"{}")
+                self.wfile.write(collector.body)
 
             def log_message(self, *_):
                 pass

@@ -1,5 +1,6 @@
 """Lines of the error log, sent to a collector that checks them by the schema of OpenTelemetry."""
 
+import json
 import os
 import re
 import signal
@@ -85,6 +86,39 @@ def test_the_log_is_written_as_before_while_the_collector_is_gone(start, collect
         assert server.errors.count("cannot send log lines") == 1
     finally:
         again.close()
+
+
+def test_lines_that_the_collector_refuses_are_counted(start, collector):
+    refusal = {"partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "no\\nthanks"}}
+    collector.body = json.dumps(refusal).encode()
+    server = start("hello:app", *arguments(collector))
+    server.wait_for_log(r"/v1/logs has refused 2 log lines of requests that it has taken")
+    assert "thanks" not in server.errors
+
+
+@pytest.mark.slow
+def test_more_lines_than_the_collector_takes_are_counted_and_need_no_memory(
+    start, collector, tmp_path
+):
+    (tmp_path / "flood.py").write_text(
+        "def app(environ, start_response):\n"
+        "    for number in range(30_000):\n"
+        "        environ['wsgi.errors'].write(f'{number} {\"x\" * 150}\\n')\n"
+        "    start_response('200 OK', [('Content-Length', '0')])\n"
+        "    return []\n"
+    )
+    # The exporter waits meanwhile.
+    collector.answers += [(503, {"Retry-After": "4"})]
+    server = start("flood:app", *arguments(collector), chdir=tmp_path)
+    eventually(lambda: not collector.answers, what="the first request of the exporter")
+    assert server.get("/").status == 200
+    found = server.wait_for_log(r"\d+ log lines were lost before they could be sent", within=30)
+    assert int(found.split()[0]) > 10_000
+    for pid in server.workers():
+        with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/status") as status:
+            if comm.read().strip().endswith("-otlp"):
+                [peak] = re.findall(r"VmHWM:\s+(\d+) kB", status.read())
+                assert int(peak) < 100_000
 
 
 @pytest.mark.slow

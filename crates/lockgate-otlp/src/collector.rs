@@ -61,7 +61,8 @@ impl Failure {
     }
 }
 
-/// Sends one body of JSON.
+/// Sends one body of JSON. Returns how many spans or the like of it the collector has refused (OTLP 1, "Partial
+/// Success").
 ///
 /// # Errors
 /// [`Failure`].
@@ -70,7 +71,7 @@ pub(crate) fn send(
     path: &str,
     version: &str,
     body: &[u8],
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let until = Instant::now() + PATIENCE;
     let mut stream = connect(config, until)?;
     let OtlpConfig { host, port, .. } = config;
@@ -85,10 +86,14 @@ pub(crate) fn send(
     );
     write(&mut stream, head.as_bytes(), until)?;
     write(&mut stream, body, until)?;
-    let head = read_head(&mut stream, until)?;
-    let (status, retry_after) = parse_head(&head).ok_or(Failure::NotHttp)?;
+    let mut answer = read_head(&mut stream, until)?;
+    let (status, retry_after) = parse_head(&answer).ok_or(Failure::NotHttp)?;
     match status {
-        200..=299 => Ok(()),
+        200..=299 => {
+            // It has taken the request, whatever becomes of the rest of its answer.
+            let _cut = read_body(&mut stream, &mut answer, until);
+            Ok(refused(&answer))
+        }
         status => Err(Failure::Status {
             status,
             retry_after,
@@ -153,6 +158,44 @@ fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Reads the body behind a head, if it says its length and is short.
+fn read_body(stream: &mut TcpStream, answer: &mut Vec<u8>, until: Instant) -> io::Result<()> {
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n");
+    let text = String::from_utf8_lossy(answer);
+    let length = text.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.eq_ignore_ascii_case("content-length");
+        is_it.then(|| value.trim().parse::<usize>().ok()).flatten()
+    });
+    let (Some(end), Some(length)) = (end, length.filter(|length| *length < LONGEST_HEAD)) else {
+        return Ok(());
+    };
+    let mut part = [0; 1024];
+    while answer.len() < end + 4 + length {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The number in `rejectedSpans`, `rejectedDataPoints` or `rejectedLogRecords`, which JSON of protobuf may write as a
+/// text.
+fn refused(answer: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(answer);
+    let Some((_, rest)) = text.split_once("\"rejected") else {
+        return 0;
+    };
+    let value = rest.split_once(':').map_or("", |(_, value)| value);
+    let value = value.trim_start().trim_start_matches('"');
+    let digits = value.split(|other: char| !other.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
 /// Status and Retry-After in seconds (RFC 9110 §10.2.3); a date is not read.
 fn parse_head(head: &[u8]) -> Option<(u16, Option<Duration>)> {
     let text = String::from_utf8_lossy(head);
@@ -198,6 +241,29 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_head(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_refused_is_counted() {
+        for (body, expected) in [
+            ("{}", 0),
+            ("{\"partialSuccess\":{}}", 0),
+            (
+                "{\"partialSuccess\":{\"rejectedSpans\":\"3\",\"errorMessage\":\"9\"}}",
+                3,
+            ),
+            ("{\"partialSuccess\":{\"rejectedLogRecords\": 12}}", 12),
+            ("{\"partialSuccess\":{\"rejectedDataPoints\":\"0\"}}", 0),
+            ("{\"partialSuccess\":{\"rejectedSpans\":\"-3\"}}", 0),
+            (
+                "{\"partialSuccess\":{\"rejectedSpans\":99999999999999999999}}",
+                0,
+            ),
+            ("{\"partialSuccess\":{\"rejectedSpans", 0),
+            ("", 0),
+        ] {
+            assert_eq!(refused(body.as_bytes()), expected, "{body}");
         }
     }
 

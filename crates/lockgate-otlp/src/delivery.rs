@@ -1,7 +1,7 @@
 //! Sending of one signal: the requests to its path, once more where OTLP allows it, and what is logged of failures.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_config::{OtlpConfig, OtlpSignal};
 
@@ -35,20 +35,24 @@ impl Delivery {
 
     /// Sends a body of `count` spans or the like. What the collector does not take is dropped.
     pub(crate) fn send(&mut self, host: &dyn Host, body: &[u8], count: u64) {
-        let message = match self.post(body) {
-            Ok(()) => self.reports.on_sent(),
-            Err(failure) => self.reports.on_failed(&failure, count),
+        let messages = match self.post(body) {
+            Ok(refused) => [
+                self.reports.on_sent(),
+                self.reports.on_refused(refused, Instant::now()),
+            ],
+            Err(failure) => [self.reports.on_failed(&failure, count), None],
         };
-        if let Some((level, text)) = message {
+        for (level, text) in messages.into_iter().flatten() {
             host.write(level, &text);
         }
     }
 
-    /// Tries twice, unless the last attempt for another body has failed, too.
-    fn post(&self, body: &[u8]) -> Result<(), collector::Failure> {
+    /// Returns how much was refused. Tries twice, unless the last attempt for another body has failed, too.
+    fn post(&self, body: &[u8]) -> Result<u64, collector::Failure> {
         let send = || collector::send(&self.config, &self.path, &self.version, body);
-        let Err(failure) = send() else {
-            return Ok(());
+        let failure = match send() {
+            Ok(refused) => return Ok(refused),
+            Err(failure) => failure,
         };
         match failure.retry_after(RETRY) {
             Some(delay) if !self.reports.is_failing() => {

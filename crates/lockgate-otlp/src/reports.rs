@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::OtlpSignal;
 use lockgate_observe::Level;
 
-/// Lost records are reported at most this often.
+/// Losses of one kind are reported at most this often.
 const BETWEEN: Duration = Duration::from_secs(60);
 
 /// A message of the error log.
@@ -20,9 +20,30 @@ pub(crate) struct Reports {
     url: String,
     /// What was dropped since the collector has failed; `None`: it works.
     dropped: Option<u64>,
-    /// Records that workers have lost since the last report.
-    lost: u64,
+    /// Records that workers have lost.
+    lost: Losses,
+    /// What the collector has refused of requests that it has taken.
+    refused: Losses,
+}
+
+/// Losses of one kind since the last report.
+#[derive(Default)]
+struct Losses {
+    count: u64,
     reported_at: Option<Instant>,
+}
+
+impl Losses {
+    /// Adds losses; returns how many there are if it is time for a report.
+    fn add(&mut self, count: u64, now: Instant) -> Option<u64> {
+        self.count = self.count.saturating_add(count);
+        let is_due = self.reported_at.is_none_or(|at| now >= at + BETWEEN);
+        if self.count == 0 || !is_due {
+            return None;
+        }
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
 }
 
 impl Reports {
@@ -31,8 +52,8 @@ impl Reports {
             signal,
             url,
             dropped: None,
-            lost: 0,
-            reported_at: None,
+            lost: Losses::default(),
+            refused: Losses::default(),
         }
     }
 
@@ -79,15 +100,26 @@ impl Reports {
         self.dropped.is_some()
     }
 
+    /// The collector has taken a request but not all that was in it.
+    pub(crate) fn on_refused(&mut self, count: u64, now: Instant) -> Option<Message> {
+        let refused = self.refused.add(count, now)?;
+        let (url, what) = (
+            &self.url,
+            match self.signal {
+                OtlpSignal::Traces => "spans",
+                OtlpSignal::Metrics => "data points",
+                OtlpSignal::Logs => "log lines",
+            },
+        );
+        let text = format!(
+            "{url} has refused {refused} {what} of requests that it has taken; they are dropped (setting: otlp)"
+        );
+        Some((Level::Warning, text))
+    }
+
     /// Workers could not write these records, or have overwritten them.
     pub(crate) fn on_lost(&mut self, records: u64, now: Instant) -> Option<Message> {
-        self.lost = self.lost.saturating_add(records);
-        let is_due = self.reported_at.is_none_or(|at| now >= at + BETWEEN);
-        if self.lost == 0 || !is_due {
-            return None;
-        }
-        self.reported_at = Some(now);
-        let lost = std::mem::take(&mut self.lost);
+        let lost = self.lost.add(records, now)?;
         let text = match self.signal {
             OtlpSignal::Logs => format!(
                 "{lost} log lines were lost before they could be sent: there are more than the collector takes (setting: otlp_logs)"
@@ -149,5 +181,17 @@ mod tests {
         assert_eq!(reports.on_lost(0, at(60)), None);
         assert_eq!(count(reports.on_lost(1, at(61))), Some(7));
         assert_eq!(reports.on_lost(0, at(200)), None);
+    }
+
+    #[test]
+    fn what_was_refused_is_reported_apart_from_what_was_lost() {
+        let mut reports = Reports::new(OtlpSignal::Logs, "u".to_owned());
+        let now = Instant::now();
+        assert!(reports.on_lost(5, now).is_some());
+        assert_eq!(reports.on_refused(0, now), None);
+        let (level, text) = reports.on_refused(3, now).unwrap();
+        assert_eq!(level, Level::Warning);
+        assert!(text.starts_with("u has refused 3 log lines"), "{text}");
+        assert_eq!(reports.on_refused(3, now), None);
     }
 }
