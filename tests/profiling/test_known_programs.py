@@ -2,9 +2,10 @@
 
 import json
 import re
+import threading
 
 import pytest
-from harness import APPS
+from harness import APPS, request
 from harness.admin import Admin
 from harness.profiles import activities, running
 
@@ -62,6 +63,35 @@ def test_what_threads_wait_for_is_named(server):
     assert activities(profile, "GET /match")["gil"] > 0.2, "two threads share one GIL"
     assert spent(profile, "has the lock") > 0.15
     assert spent(profile, "waits for the lock") > 0.15
+
+
+def test_short_requests_are_not_lost(server):
+    """Several end while a round of samples is taken."""
+    is_over = threading.Event()
+
+    def ask():
+        with server.server.connect() as wire:
+            while not is_over.is_set():
+                wire.send(request("GET", "/brief"))
+                assert wire.response().status == 200
+
+    clients = [threading.Thread(target=ask) for _ in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        profile = json.loads(server.profile(seconds=1.5, rate=RATE, format="json"))
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+    nodes = profile["nodes"]
+    seconds = {}
+    for node in nodes:
+        if node.get("line") == line_of("a short request"):
+            while nodes[node["parent"]]["kind"] != "all":
+                node = nodes[node["parent"]]
+            seconds[node["name"]] = seconds.get(node["name"], 0) + node["seconds"]
+    assert seconds.get("GET /brief", 0) > 4 * seconds.get("threads without a request", 0)
 
 
 def test_the_profile_is_written_in_every_format(server, tmp_path):

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockgate_observe::{Running, Scoreboard, ThreadEntry};
+use lockgate_observe::{Scoreboard, ThreadEntry};
 use lockgate_profile::{Sample, ThreadSample};
 use lockgate_supervisor::{ANSWER_SIZE, StackAnswer};
 use lockgate_worker::monotonic_nanos;
@@ -121,8 +121,9 @@ impl Profiler {
             let used = own_cpu_time();
             let entries = self.requests.entries();
             let stacks = &mut recorder.profile().stacks;
-            let round = (self.sampler).round(stacks, &entries, interval.mul_f64(BUSY));
-            let request = |tid| request_of(&entries, tid);
+            let mut round = (self.sampler).round(stacks, &entries, interval.mul_f64(BUSY));
+            let requests = std::mem::take(&mut round.requests);
+            let request = |tid| requests.get(&tid).cloned();
             recorder.add(round, monotonic_nanos(), request);
             let now = Instant::now();
             if cadence.elapsed(now) >= duration || is_superseded() {
@@ -155,11 +156,6 @@ impl Requests {
 fn own_cpu_time() -> Duration {
     let tid = rustix::thread::gettid().as_raw_nonzero().get();
     own_memory::cpu_time(tid.cast_unsigned()).unwrap_or_default()
-}
-
-/// What a thread runs.
-fn request_of(entries: &HashMap<u64, ThreadEntry>, tid: u64) -> Option<Running> {
-    entries.get(&tid)?.read()?.request
 }
 
 /// An answer that is not cut: half a profile cannot be read.

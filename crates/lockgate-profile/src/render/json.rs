@@ -11,7 +11,8 @@
 //!
 //! Seconds are those of threads: two threads spend two of them in one. A node's parent comes before it, children of a
 //! parent with the largest first; the first node is everything, and its own parent. `kind` is `all`, `request`, whose
-//! code it is (`own`, `package`, `python`), or what was waited for. An empty label stands for threads without a request.
+//! code it is (`own`, `package`, `python`), or what was waited for. An empty label
+//! stands for threads of the application without a request.
 
 use std::fmt::Write;
 use std::time::Duration;

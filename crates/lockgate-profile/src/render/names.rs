@@ -4,7 +4,11 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::{Frame, Profile, StackId};
+use crate::{Frame, Profile, Row, StackId};
+
+/// The label of threads that run neither a request nor Python code of the application: they read requests and wait for
+/// connections.
+const SERVER: &str = "Lockgate itself";
 
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +67,14 @@ pub(super) fn shown_frames(profile: &Profile, stack: StackId) -> Vec<&Frame> {
     // A thread that is nowhere else runs code of the server.
     frames.drain(..start.unwrap_or(frames.len()));
     frames
+}
+
+/// The label of a row with these shown frames; empty: a thread of the application without a request.
+pub(super) fn shown_label<'a>(row: &'a Row, frames: &[&Frame]) -> &'a str {
+    match (row.label.as_str(), frames) {
+        ("", []) => SERVER,
+        (label, _) => label,
+    }
 }
 
 /// Whether the frame is of the thread's start, and the same in every stack: `threading`'s, or the server's.
@@ -151,7 +163,7 @@ fn shared_directories<'a>(one: &'a str, other: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activity, Row, Weight};
+    use crate::{Activity, Weight};
 
     #[test]
     fn a_file_is_the_applications_a_packages_or_pythons() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::escape;
 use super::layout::Measure;
-use super::names::{Names, shown_frames};
+use super::names::{Names, shown_frames, shown_label};
 use super::tree::Subject;
 use crate::{Activity, Profile, Weight};
 
@@ -19,7 +19,8 @@ pub fn write_speedscope(out: &mut Vec<u8>, profile: &Profile, heading: &str, ver
     rows.sort_by_key(|(row, _)| (&row.label, row.stack, &row.activity));
     let (mut wall, mut cpu) = (Vec::new(), Vec::new());
     for (row, weight) in rows {
-        let stack = frames.stack(Subject::Request(&row.label), row.stack, &row.activity);
+        let label = shown_label(row, &shown_frames(profile, row.stack));
+        let stack = frames.stack(Subject::Request(label), row.stack, &row.activity);
         wall.push((stack.clone(), seconds(profile, Measure::Wall, *weight)));
         if !weight.cpu.is_zero() {
             cpu.push((stack, seconds(profile, Measure::Cpu, *weight)));

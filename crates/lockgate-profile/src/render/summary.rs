@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::names::shown_frames;
+use super::names::{shown_frames, shown_label};
 use crate::{Activity, Frame, Profile, Weight};
 
 /// A line of a function.
@@ -43,9 +43,9 @@ impl<'a> Summary<'a> {
         for (row, &weight) in profile.counted_rows() {
             total.add(weight);
             activities.entry(&row.activity).or_default().add(weight);
-            let request = requests.entry(&row.label).or_default();
-            request.entry(&row.activity).or_default().add(weight);
             let frames = shown_frames(profile, row.stack);
+            let request = requests.entry(shown_label(row, &frames)).or_default();
+            request.entry(&row.activity).or_default().add(weight);
             if let Some(most_recent) = frames.last() {
                 lines.entry(most_recent).or_default().0.add(weight);
             }

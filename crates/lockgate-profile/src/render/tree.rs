@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::names::{Names, origin, shown_frames};
+use super::names::{Names, origin, shown_frames, shown_label};
 use crate::{Activity, Frame, Profile, Weight};
 
 /// What a node stands for.
@@ -52,12 +52,9 @@ impl<'a> Tree<'a> {
         let mut path = Vec::new();
         for (row, &weight) in profile.counted_rows() {
             path.clear();
-            path.push(Subject::Request(&row.label));
-            path.extend(
-                shown_frames(profile, row.stack)
-                    .into_iter()
-                    .map(Subject::Frame),
-            );
+            let frames = shown_frames(profile, row.stack);
+            path.push(Subject::Request(shown_label(row, &frames)));
+            path.extend(frames.into_iter().map(Subject::Frame));
             let own_at = path.len();
             if !row.activity.is_running() {
                 path.push(Subject::Wait(&row.activity));
@@ -173,6 +170,7 @@ mod tests {
             Sample("", "thread refresh", Activity::Running, 1, 10),
             Sample("", "thread refresh", Activity::Sleep, 90, 0),
             Sample("POST /", "", Activity::Running, 1, 5),
+            Sample("", "thread", Activity::Running, 2, 20),
         ]);
         let tree = Tree::new(&profile);
         let names = Names::new(&profile);
@@ -192,8 +190,9 @@ mod tests {
         let expected = [
             ("GET / > main (app.py:1)", "own", (9, 3), milliseconds(50)),
             ("all > GET /", "request", (9, 0), milliseconds(50)),
+            ("all > Lockgate itself", "request", (2, 2), milliseconds(20)),
             ("all > POST /", "request", (1, 1), milliseconds(5)),
-            ("all > all", "all", (11, 0), milliseconds(65)),
+            ("all > all", "all", (13, 0), milliseconds(85)),
             (
                 "all > threads without a request",
                 "request",

@@ -53,7 +53,8 @@ impl Recorder {
         &mut self.profile
     }
 
-    /// Adds a round that was made at `now`, in nanoseconds of the monotonic clock. `request` says what a thread runs.
+    /// Adds a round that was made at `now`, in nanoseconds of the monotonic clock. `request` says what a thread has
+    /// begun to run.
     pub(super) fn add(&mut self, round: Round, now: u64, request: impl Fn(u64) -> Option<Running>) {
         self.profile.rounds += 1;
         self.profile.failed += round.failed;
@@ -220,7 +221,10 @@ mod tests {
     }
 
     fn round(threads: Vec<Observation>) -> Round {
-        Round { threads, failed: 0 }
+        Round {
+            threads,
+            ..Round::default()
+        }
     }
 
     /// How often each label was seen.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lockgate_observe::ThreadEntry;
+use lockgate_observe::{Running, ThreadEntry};
 use lockgate_profile::{Activity, Frame, FrameId, MOST_FRAMES, StackId, Stacks};
 
 use super::code_cache::CodeCache;
@@ -60,6 +60,9 @@ pub(super) struct Observation {
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) threads: Vec<Observation>,
+    /// The requests that threads have begun since the round before, by TID. They are read with the stack: a short one
+    /// has ended before the round is over.
+    pub(super) requests: HashMap<u64, Running>,
     /// Threads whose stack could not be read, or found no place.
     pub(super) failed: u64,
 }
@@ -69,6 +72,8 @@ struct Seen {
     state: ThreadState,
     cpu: Duration,
     began: u64,
+    /// Whether its request was read.
+    is_named: bool,
     stack: StackId,
     activity: Activity,
     round: u64,
@@ -140,7 +145,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         };
         for state in states {
             let entry = entries.get(&state.tid).copied();
-            match self.thread(stacks, state, entry, busy) {
+            match self.thread(stacks, state, entry, busy, &mut round.requests) {
                 Ok(observation) => round.threads.extend(observation),
                 Err(_) => round.failed += 1,
             }
@@ -156,6 +161,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         state: ThreadState,
         entry: Option<ThreadEntry>,
         busy: Duration,
+        requests: &mut HashMap<u64, Running>,
     ) -> Result<Option<Observation>, Unreadable> {
         let tid = state.tid;
         // A thread that has ended is no failure.
@@ -170,8 +176,12 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             .as_ref()
             .map_or(Duration::ZERO, |seen| cpu.saturating_sub(seen.cpu));
         let last_stack = last.as_ref().map(|seen| seen.stack);
-        let has_not_moved =
-            |seen: &&mut Seen| seen.cpu == cpu && seen.state == state && seen.began == before.1;
+        let named = (last.as_ref())
+            .filter(|seen| seen.is_named)
+            .map(|seen| seen.began);
+        let has_not_moved = |seen: &&mut Seen| {
+            seen.cpu == cpu && seen.state == state && seen.began == before.1 && seen.is_named
+        };
         if let Some(seen) = last.filter(has_not_moved) {
             seen.round = self.round;
             seen.unmoved += busy;
@@ -182,13 +192,17 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             return Ok(observation(tid, seen, used));
         }
         let mut attempt = 1;
-        let (stack, began) = loop {
+        let (stack, began, request) = loop {
+            let request = entry.filter(|_| before.1 != 0 && named != Some(before.1));
+            let request = request.and_then(|entry| running(entry, before.1));
             let stack = self.stack(stacks, state);
             let after = began();
             let is_same = before == after && stack.is_ok();
             if is_same || attempt == ATTEMPTS {
-                let request = if before == after { before.1 } else { 0 };
-                break (stack?, request);
+                break match before == after {
+                    true => (stack?, before.1, request),
+                    false => (stack?, 0, None),
+                };
             }
             before = after;
             attempt += 1;
@@ -208,12 +222,14 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             state,
             cpu,
             began,
+            is_named: began == 0 || named == Some(began) || request.is_some(),
             stack,
             activity,
             round: self.round,
             unmoved: Duration::ZERO,
             is_settled: stack == StackId::EMPTY,
         };
+        requests.extend(request.map(|request| (tid, request)));
         let observed = observation(tid, &seen, used);
         self.seen.insert(tid, seen);
         Ok(observed)
@@ -274,6 +290,12 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         }
         Ok(stack)
     }
+}
+
+/// The request that began at this time, if it still runs.
+fn running(entry: ThreadEntry, began: u64) -> Option<Running> {
+    let request = entry.read()?.request?;
+    (request.began == began).then_some(request)
 }
 
 /// What is reported of a thread: nothing of one that is parked outside of Python.
