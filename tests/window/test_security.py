@@ -173,13 +173,17 @@ def test_query_strings_are_shown_nowhere_unless_the_setting_says_so(start, tmp_p
             said = run(name, "--admin", f"127.0.0.1:{port}", argument)
             assert said.returncode == 0, said
             texts[command] = said.stdout
-        gate.touch()
-        assert held.response().status == 200
+        os.kill(server.workers()[0], signal.SIGKILL)
+        eventually(lambda: "in flight" in text_of("/events"), within=20, what="the report")
+        texts["/events"] = text_of("/events")
+        texts["ctl events"] = run("ctl", "--admin", f"127.0.0.1:{port}", "events").stdout
     with_query = {name for name, text in texts.items() if "SECRET" in text}
     with_path = {name for name, text in texts.items() if "/hold" in text}
     always = {"/status", "/stacks", "ctl requests", "ctl stacks", "ctl status", "top --once"}
     always |= {"/now", READ[-3], *formats}
-    assert always <= with_path
+    events = {"/events", "ctl events"}
+    assert always | events <= with_path
+    assert not events & with_query, "with either setting"
     if shown == "paths":
         assert with_query == set()
     else:
@@ -332,7 +336,9 @@ def test_what_clients_send_to_a_real_server_is_no_markup_in_its_page(browser, st
         browser.open(f"http://localhost:{port}/")
         for text in ("onerror=pwned=1", "javascript:pwned=4", "tests/apps/gates.py"):
             eventually(lambda: text in opened(browser), within=30, what=text)  # noqa: B023
-        browser.evaluate(OPEN_ALL)
+        # The report on the death of a worker names the request.
+        os.kill(server.workers()[0], signal.SIGKILL)
+        eventually(lambda: "in flight" in opened(browser), within=30, what="the event")
     assert browser.evaluate("typeof pwned") == "undefined"
     assert browser.evaluate("document.querySelectorAll('img, iframe').length") == 0
     assert browser.evaluate("document.scripts.length") == 1
