@@ -163,3 +163,6 @@ impl EventLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

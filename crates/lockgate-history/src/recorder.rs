@@ -401,3 +401,6 @@ impl Recorder {
         Some(self.event(EventKind::ClockChanged, Level::Warning, text, now))
     }
 }
+
+#[cfg(test)]
+mod tests;
