@@ -103,6 +103,8 @@ impl Profiler {
                 stack: thread.stack,
             })
             .collect();
+        // The next sample may be long in coming.
+        self.sampler.end();
         fitting(sample.encode())
     }
 

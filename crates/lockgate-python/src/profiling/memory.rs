@@ -50,6 +50,9 @@ pub(super) trait Threads {
 
     /// What a thread does now.
     fn activity(&mut self, tid: u64, presence: Presence) -> Activity;
+
+    /// There are no samples for now.
+    fn end(&mut self);
 }
 
 /// The memory of this process.
@@ -90,6 +93,10 @@ impl Threads for OwnThreads {
 
     fn activity(&mut self, tid: u64, presence: Presence) -> Activity {
         self.waits.of(tid, presence)
+    }
+
+    fn end(&mut self) {
+        self.waits.end();
     }
 }
 

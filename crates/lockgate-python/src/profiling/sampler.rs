@@ -123,10 +123,11 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         self.text = 0;
     }
 
-    /// Frees the memory.
+    /// Frees the memory and the descriptors.
     pub(super) fn end(&mut self) {
         self.begin();
         self.codes.clear();
+        self.threads.end();
     }
 
     /// Samples all threads. `entries` are those of the scoreboard; a thread that has used more CPU time than `busy`

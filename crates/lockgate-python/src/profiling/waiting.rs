@@ -2,9 +2,11 @@
 //!
 //! This holds for every library, also for one in C: a database driver waits in a call on its socket.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use lockgate_profile::Activity;
 
@@ -16,6 +18,9 @@ const MOST_POLLED: u64 = 64;
 /// Most peers that are distinguished; further ones count as unknown.
 const MOST_PEERS: usize = 200;
 
+/// Most threads whose file is kept open.
+const MOST_FILES: usize = 64;
+
 /// See the module.
 pub(super) struct Waits<M, D> {
     memory: M,
@@ -23,6 +28,41 @@ pub(super) struct Waits<M, D> {
     /// Where the GIL is: inside of `_PyRuntime`.
     gil: Range<u64>,
     peers: HashSet<String>,
+    system_calls: SystemCallFiles,
+}
+
+/// The files that say which system call a thread is in. Opening one takes longer than reading it.
+#[derive(Default)]
+struct SystemCallFiles {
+    open: HashMap<u64, File>,
+}
+
+impl SystemCallFiles {
+    fn read(&mut self, tid: u64) -> io::Result<String> {
+        if let Some(file) = self.open.get(&tid) {
+            // It fails when that thread has ended; another one may have its TID now.
+            match content(file) {
+                Ok(text) => return Ok(text),
+                Err(_) => self.open.remove(&tid),
+            };
+        }
+        let file = File::open(format!("/proc/self/task/{tid}/syscall"))?;
+        let text = content(&file)?;
+        if self.open.len() >= MOST_FILES {
+            self.open.clear();
+        }
+        self.open.insert(tid, file);
+        Ok(text)
+    }
+}
+
+/// What the file says now: the kernel writes it when it is read from its beginning.
+fn content(file: &File) -> io::Result<String> {
+    // A number and eight addresses.
+    let mut bytes = [0; 256];
+    let length = file.read_at(&mut bytes, 0)?;
+    let text = bytes.get(..length).unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 /// A system call that a thread is in.
@@ -64,12 +104,18 @@ impl<M: Memory, D: Descriptors> Waits<M, D> {
             descriptors,
             gil,
             peers: HashSet::new(),
+            system_calls: SystemCallFiles::default(),
         }
+    }
+
+    /// Closes its files.
+    pub(super) fn end(&mut self) {
+        self.system_calls = SystemCallFiles::default();
     }
 
     /// What a thread of this process does.
     pub(super) fn of(&mut self, tid: u64, presence: Presence) -> Activity {
-        match fs::read_to_string(format!("/proc/self/task/{tid}/syscall")) {
+        match self.system_calls.read(tid) {
             Ok(text) => match state(&text) {
                 State::Running => Activity::Running,
                 State::Call(call) => self.in_call(call, tid),

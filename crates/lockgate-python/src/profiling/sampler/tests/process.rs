@@ -223,4 +223,5 @@ impl Threads for &FakeThreads {
             None => Activity::Waiting,
         }
     }
+    fn end(&mut self) {}
 }
