@@ -55,6 +55,14 @@ pub fn request_id(began: u64, thread: u64) -> u64 {
 }
 
 impl SlowRequest {
+    /// The same without the query string of its target: an earlier process may have recorded it with another setting.
+    #[must_use]
+    pub fn without_query(mut self) -> Self {
+        let end = (self.target.iter()).position(|byte| matches!(byte, b'?' | b'#'));
+        self.target.truncate(end.unwrap_or(self.target.len()));
+        self
+    }
+
     /// When it was last seen: milliseconds since 1970.
     pub(crate) fn ended(&self) -> u64 {
         self.began.saturating_add(self.nanoseconds / 1_000_000)
@@ -289,6 +297,17 @@ pub(crate) mod tests {
         assert_eq!(request.samples[0].count, 3);
         let newest = request.samples.last().unwrap();
         assert_eq!((newest.count, newest.frames[0].line), (1, 19));
+    }
+
+    #[test]
+    fn a_query_of_an_earlier_setting_is_removed() {
+        for (target, expected) in [("/a/b?token=1", "/a/b"), ("/a#b", "/a"), ("/a", "/a")] {
+            let request = SlowRequest {
+                target: target.into(),
+                ..request(1)
+            };
+            assert_eq!(request.without_query().target, expected.as_bytes());
+        }
     }
 
     #[test]

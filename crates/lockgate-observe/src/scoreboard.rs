@@ -95,6 +95,11 @@ impl Scoreboard {
         }
     }
 
+    /// Whether it is [`Scoreboard::without_queries`].
+    pub fn hides_queries(self) -> bool {
+        self.hides_queries
+    }
+
     /// The record of the worker in this slot (from 0), which only that worker may write; `None` beyond the last record.
     pub fn worker_slot(self, slot: usize) -> Option<WorkerSlot> {
         self.record(slot).map(|record| WorkerSlot {

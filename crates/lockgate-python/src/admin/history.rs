@@ -226,6 +226,11 @@ impl Recording {
             .iter()
             .flat_map(EventLog::read)
             .collect();
+        let hides_queries = self.recorded.scoreboard.hides_queries();
+        let records = records.map(|record| match record {
+            Record::Slow(request) if hides_queries => Record::Slow(request.without_query()),
+            record => record,
+        });
         let report = Report::new(records, supervisor, unrecorded, range, now);
         let mut body = Vec::new();
         let mut sources = super::sampling::Sources::default();
