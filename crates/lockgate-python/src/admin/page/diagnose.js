@@ -52,7 +52,7 @@ function findings(now, data, long, events) {
     }
     if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05)) {
       const isBad = (row) => row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
-      add(recent.p95 > 1 || recent.p95 > 10 * base.p95 ? 'bad' : 'warn', 'slow', `p95 ${duration(recent.p95)} (usually ${duration(base.p95)})`, start(isBad));
+      add(recent.p95 > 1 || (recent.p95 > 0.25 && recent.p95 > 10 * base.p95) ? 'bad' : 'warn', 'slow', `p95 ${duration(recent.p95)} (usually ${duration(base.p95)})`, start(isBad));
     }
     const late = lateFinding(now, base);
     if (late && !found.some((one) => one.kind === 'slow')) add('warn', 'slow', late.text, late.since);
@@ -75,12 +75,12 @@ function findings(now, data, long, events) {
   return found.map((one, n) => [one, n]).sort((a, b) => order[a[0].level] - order[b[0].level] || a[1] - b[1]).map(([one]) => one);
 }
 
-/** The last 5 seconds, or up to two minutes if there were few requests. */
+/** The last 5 seconds, or up to two minutes if there were few requests: one slow one in 60 is no p95. */
 function recently(data) {
   if (!data) return null;
   for (const seconds of [5, 15, 30, 60]) {
     const found = summary(data, data.to - Math.max(seconds, data.step), data.to);
-    if (found && found.answered >= 20) return found;
+    if (found && found.answered >= 60) return found;
   }
   return summary(data, data.to - Math.max(120, data.step), data.to);
 }

@@ -38,7 +38,7 @@ function poller(run, pause) {
     isRunning = false;
     scheduleRender();
     // A large answer is asked for less often.
-    timer = setTimeout(again ? turn : next, again ? 0 : Math.max(pause(), 8 * (performance.now() - begun)));
+    timer = setTimeout(again ? turn : next, again ? 0 : Math.max(pause(), Math.min(5000, 5 * (performance.now() - begun))));
   };
   const next = () => { if (state.isPaused) timer = setTimeout(next, 1000); else turn(); };
   return turn;
