@@ -67,7 +67,7 @@ class FakeAdmin:
             return 200, "application/json", json.dumps(found)
         if parts.path == "/events":
             events = self.scene.events(int(query.get("after", 0)))
-            last = events[-1]["id"] if events else 0
+            last = max(event["id"] for event in self.scene.events(0))
             return 200, "application/json", json.dumps({"events": events, "last": last})
         if parts.path == "/profile":
             if "Lockgate-Action" not in headers:

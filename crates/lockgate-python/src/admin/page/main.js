@@ -86,10 +86,15 @@ async function pollSelection() {
 
 let lastEvent = 0;
 async function pollEvents() {
-  const found = await ask(`events?after=${lastEvent}`, 10000);
+  let found = await ask(`events?after=${lastEvent}`, 10000);
   if (!found) { if (state.whole && state.whole.events) state.events = state.whole.events; return; }
   // A server that was started again counts from the beginning.
-  if (found.last < lastEvent) { lastEvent = 0; state.events = null; return; }
+  if (found.last < lastEvent) {
+    lastEvent = 0;
+    found = await ask('events?after=0', 10000);
+    state.events = null;
+  }
+  if (!found) return;
   lastEvent = found.last;
   state.events = [...(state.events || []), ...found.events].slice(-1000);
 }
