@@ -49,7 +49,12 @@ const pollNow = poller(async () => {
   const found = await ask('now', 10000);
   state.isNowAsked = true;
   if (found) {
-    if (state.now && Math.abs(state.now.started - found.started) > 5) announce('The server was started again');
+    if (state.now && Math.abs(state.now.started - found.started) > 5) {
+      announce('The server was started again');
+      // After a boot of the host, ids of events begin again.
+      lastEvent = 0;
+      state.events = null;
+    }
     state.now = found;
   }
 }, () => (state.down ? 2000 : 1000));
