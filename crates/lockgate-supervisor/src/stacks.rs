@@ -40,11 +40,8 @@ const PROBLEM: u32 = 1;
 /// Bytes per answer: a profile of tens of thousands of stacks, or a dump of a hundred threads of a hundred frames, with
 /// long names.
 pub const ANSWER_SIZE: usize = 4 << 20;
-/// How often the asking process checks for answers.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
-
-/// After how many of these checks it finds out whether the answers are still wanted.
-const WANTED_EVERY: u32 = 200;
+/// How often the asking process finds out whether the answers are still wanted.
+const WANTED_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Places per worker.
 const LANES: usize = 2;
@@ -140,12 +137,15 @@ impl StackBoard {
         let has_answered = |&(_, words, round): &(usize, &Words, u32)| {
             words[ANSWERED].load(Ordering::Acquire) == round
         };
-        let until = Instant::now() + timeout;
-        let mut round = 0_u32;
-        while !places.iter().flatten().all(has_answered) && Instant::now() < until {
-            thread::sleep(POLL_INTERVAL);
-            round = round.wrapping_add(1);
-            if round.is_multiple_of(WANTED_EVERY) && !is_wanted() {
+        let begin = Instant::now();
+        let mut wanted_at = begin;
+        while !places.iter().flatten().all(has_answered) && begin.elapsed() < timeout {
+            thread::sleep(request.check_after(begin.elapsed()));
+            if wanted_at.elapsed() < WANTED_INTERVAL {
+                continue;
+            }
+            wanted_at = Instant::now();
+            if !is_wanted() {
                 if let StackRequest::Profile { .. } = request {
                     places.iter().flatten().for_each(|(_, words, _)| end(words));
                 }
