@@ -24,6 +24,8 @@ class FakeAdmin:
         self.requests = []
         #: Paths that are answered with 404.
         self.without = set()
+        #: Paths that are answered with 500.
+        self.failing = set()
         self.show(scenario)
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.server.daemon_threads = True
@@ -53,6 +55,8 @@ class FakeAdmin:
         now = self.clock()
         if parts.path in self.without:
             return 404, "text/plain", "not found\n"
+        if parts.path in self.failing:
+            return 500, "text/plain", "it fails\n"
         if method == "POST" and parts.path.startswith("/actions/"):
             if "Lockgate-Action" not in headers:
                 return 403, "text/plain", "the header Lockgate-Action is missing\n"

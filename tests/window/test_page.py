@@ -49,6 +49,47 @@ def test_the_page_says_that_the_server_has_gone_and_recovers(window):
     window.wait_for("state.down")
 
 
+#: What the page announces from now on.
+ANNOUNCED = """
+window.heard = [];
+new MutationObserver(() => heard.push(byId('announce').textContent))
+    .observe(byId('announce'), {childList: true, characterData: true, subtree: true});
+"""
+HIDE = "Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})"
+
+
+def test_a_hidden_page_says_that_the_server_has_gone_and_nothing_else(window):
+    admin = FakeAdmin("quiet")
+    window.open("quiet", url=admin.url)
+    window.browser.evaluate(ANNOUNCED + HIDE)
+    admin.close()
+    window.browser.evaluate("pollHistory()")
+    window.wait_for("state.down")
+    down = window.browser.evaluate("pollNow().then(pollNow).then(() => state.down)")
+    assert down and window.browser.evaluate("heard") == []
+    again = FakeAdmin("quiet", admin.port)
+    try:
+        window.wait_for("heard.includes('The server answers again') && !state.down")
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("path", ["/history", "/events", "/now"])
+def test_the_server_is_not_fine_while_one_of_its_answers_fails(window, path):
+    window.open("quiet")
+    window.admin.failing.add(path)
+    try:
+        window.browser.evaluate("pollHistory()")
+        window.wait_for("state.down")
+        began = window.browser.evaluate("state.down")
+        again = "Promise.all([pollNow(), pollLong()]).then(() => state.down)"
+        assert window.browser.evaluate(again) == began
+        assert "500 it fails" in window.text("#headline")
+    finally:
+        window.admin.failing.clear()
+    window.wait_for("!state.down")
+
+
 def test_an_hour_of_polls_leaves_the_document_as_large_as_it_was(window):
     events = [(second * 7 - 600, "log", "warning", None, f"line {second}") for second in range(700)]
     window.open(dataclasses.replace(SITUATIONS["overload"], events=events))
@@ -73,9 +114,7 @@ def test_nothing_moves_while_figures_change(window):
 
 def test_a_hidden_page_does_not_ask_what_threads_run(window):
     window.open("quiet")
-    window.browser.evaluate(
-        "Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})"
-    )
+    window.browser.evaluate(HIDE)
     eventually(lambda: not window.browser.evaluate("state.asking"), within=5, what="is quiet")
     window.browser.evaluate("pollNow()")
     window.admin.requests.clear()

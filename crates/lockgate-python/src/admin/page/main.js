@@ -18,6 +18,15 @@ async function ask(target, milliseconds) {
   }
 }
 
+/** The pollers whose last turn has failed, and how. */
+const failures = new Map();
+function showFailures() {
+  const [failure] = failures.values();
+  if (state.down && !failures.size) announce('The server answers again');
+  state.down = failures.size ? state.down || Date.now() / 1000 : null;
+  state.failure = failure || '';
+}
+
 /** Asks again and again, `pause` after each answer, unless the page is paused; at once, and in any case, when called. */
 function poller(run, pause) {
   let timer = null, isRunning = false, again = false;
@@ -29,23 +38,23 @@ function poller(run, pause) {
     const begun = performance.now();
     try {
       await run();
-      if (state.down) announce('The server answers again');
-      state.down = null;
+      failures.delete(turn);
     } catch (error) {
-      state.down = state.down || Date.now() / 1000;
-      state.failure = error.name === 'AbortError' ? 'no answer in time' : error.message;
+      failures.set(turn, error.name === 'AbortError' ? 'no answer in time' : error.message);
     }
+    showFailures();
     isRunning = false;
     scheduleRender();
-    // A large answer is asked for less often.
-    timer = setTimeout(again ? turn : next, again ? 0 : Math.max(pause(), Math.min(5000, 5 * (performance.now() - begun))));
+    // A large answer is asked for less often; one that has failed is asked for soon, for the page is down until then.
+    timer = setTimeout(again ? turn : next, again ? 0 : Math.max(failures.has(turn) ? 2000 : pause(), Math.min(5000, 5 * (performance.now() - begun))));
   };
   const next = () => { if (state.isPaused) timer = setTimeout(next, 1000); else turn(); };
   return turn;
 }
 
 const pollNow = poller(async () => {
-  if (document.hidden) return;
+  // A hidden page needs no stacks, but it has to find out that the server answers again.
+  if (document.hidden && !failures.has(pollNow)) return;
   const found = await ask('now', 10000);
   state.isNowAsked = true;
   if (found) {
@@ -57,7 +66,7 @@ const pollNow = poller(async () => {
     }
     state.now = found;
   }
-}, () => (state.down ? 2000 : 1000));
+}, () => 1000);
 
 const pollHistory = poller(async () => {
   const [span, step] = RANGES[state.range];
