@@ -105,6 +105,11 @@ def test_an_hour_of_polls_leaves_the_document_as_large_as_it_was(window):
     assert window.problems() == []
 
 
+def test_no_range_is_longer_than_the_history(window):
+    window.open("quiet")
+    assert window.text("#ranges").split("\n") == ["5 min", "15 min", "1 h"]
+
+
 def test_nothing_moves_while_figures_change(window):
     window.open("database")
     before = window.browser.evaluate("state.now.now")

@@ -1,6 +1,6 @@
 // Asks the server, and puts the parts together.
 
-const RANGES = [[300, 2, '5 min'], [900, 5, '15 min'], [3600, 20, '1 h'], [10800, 60, '3 h']];
+const RANGES = [[300, 2, '5 min'], [900, 5, '15 min'], [3600, 20, '1 h']];
 /** What usual figures and the begin of an incident are found in: an hour, or what a server has that is younger. */
 const LONG = [3600, 20];
 const YOUNG = [600, 2];
@@ -225,7 +225,7 @@ function stored(name, value) {
 
 const KEYS = [
   ['/', 'search in all lists'], ['Esc', 'clear the search, the selection'], ['← →', 'move on the time line (when it has the focus)'],
-  ['Shift ← →', 'select a range, which filters the lists below'], ['[ ]', 'event before, event after'], ['t', 'to the time line'], ['1 2 3 4', '5 min, 15 min, 1 h, 3 h'],
+  ['Shift ← →', 'select a range, which filters the lists below'], ['[ ]', 'event before, event after'], ['t', 'to the time line'], ['1 2 3', '5 min, 15 min, 1 h'],
   ['p', 'pause'], ['f', 'profile'], ['u', 'times in UTC'], ['d', 'theme'], ['?', 'this help'],
 ];
 const WORDS = [
