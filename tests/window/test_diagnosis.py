@@ -101,6 +101,49 @@ def test_a_few_requests_are_judged_by_samples_of_slow_ones():
     assert found["verdict"][0].startswith("not this server: 10.0.0.5:5432")
 
 
+STANDARD_LIBRARY = "/usr/lib/python3.11/threading.py"
+
+
+def test_code_of_python_itself_is_not_called_the_applications():
+    scene = SITUATIONS["database"].scene(AT)
+    now = scene.now(AT)
+    waiting = [{"file": STANDARD_LIBRARY, "line": 355, "function": "wait"}]
+    own = [*waiting, {"file": "/srv/shop/jobs.py", "line": 7, "function": "work"}]
+    thread = now["threads"][0]
+    few = [{**thread, "frames": waiting}] * 4
+    found = diagnosed(scene, AT, now={**now, "threads": few})
+    assert "frame" not in found["place"] or found["place"]["frame"] is None
+    found = diagnosed(scene, AT, now={**now, "threads": [*few, {**thread, "frames": own}]})
+    assert found["place"]["frame"]["function"] == "work"
+
+
+OWN = "console.log(JSON.stringify(JSON.parse(require('fs').readFileSync(0)).map(isOwn)));"
+
+
+def test_a_file_is_the_applications_or_not():
+    files = {
+        "/srv/shop/app.py": True,
+        "/srv/python3.12/a.py": True,
+        "/srv/lib/python3scripts/a.py": True,
+        STANDARD_LIBRARY: False,
+        "/root/.pyenv/versions/3.11.7/lib/python3.11/threading.py": False,
+        "/usr/lib64/python3.13t/re.py": False,
+        "/venv/lib/python3.12/site-packages/flask/app.py": False,
+        "/usr/lib/python3/dist-packages/yaml/__init__.py": False,
+        "<frozen importlib._bootstrap>": False,
+    }
+    program = require_program("node", package="nodejs")
+    ran = subprocess.run(
+        [program, "-e", script("format.js", "model.js") + OWN],
+        input=json.dumps(list(files)),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert dict(zip(files, json.loads(ran.stdout), strict=True)) == files
+
+
 STEADY = """
 clocks.isUtc = true;
 const held = {result: null, at: 0}, slow = since => ({

@@ -152,11 +152,12 @@ function dominant(now, history, from) {
   const inside = threads.filter((thread) => thread.activity === top.text);
   // Those that wait for the GIL are not its cause: the threads that run are.
   const runs = top.text === 'GIL' ? threads.filter((thread) => thread.activity === 'running') : [];
-  const [group] = groups(runs.length ? runs : inside);
+  // A stack may have no frame of the application: that of a thread of a library waits in Python's own code.
+  const group = groups(runs.length ? runs : inside).find((one) => one.frame && isOwn(one.frame.file));
   const labels = new Map();
   for (const thread of threads) labels.set(thread.label, (labels.get(thread.label) || 0) + 1);
   const [[label]] = [...labels].sort((a, b) => b[1] - a[1]);
-  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group.frame, label, source };
+  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group ? group.frame : null, label, source };
 }
 
 /** All that the top of the page says. */

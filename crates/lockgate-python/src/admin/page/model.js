@@ -131,7 +131,7 @@ function activity(text) {
 
 /** Whether a file belongs to the application: neither to Python nor to an installed package. */
 function isOwn(file) {
-  return !/(^|\/)(site-packages|dist-packages)\/|\/lib\/python3[^/]*\/|^<frozen|^<string>/.test(file);
+  return !/(^|\/)(site-packages|dist-packages)\/|(^|\/)lib(64)?\/python3\.[\dt]+\/|^<frozen|^<string>/.test(file);
 }
 
 /** The frame that an operator knows: the most recent one of the application, or the most recent one. */
