@@ -144,6 +144,37 @@ def test_a_file_is_the_applications_or_not():
     assert dict(zip(files, json.loads(ran.stdout), strict=True)) == files
 
 
+SINCE = """
+const found = JSON.parse(require('fs').readFileSync(0)).map(rows => since({
+  rows: rows.map(([time, isBad]) => ({time, isBad})), step: 5, to: rows[rows.length - 1][0] + 5,
+}, row => row.isBad));
+console.log(JSON.stringify(found));
+"""
+
+
+def test_an_incident_begins_after_a_gap_of_more_than_two_steps():
+    rows = {
+        ((100, 1), (105, 0), (110, 0), (115, 1)): 100,
+        ((100, 1), (105, 0), (110, 0), (115, 0), (120, 1)): 120,
+        ((100, 1), (115, 1)): 100,
+        ((100, 1), (4000, 1), (4005, 1)): 4000,
+        ((100, 1), (105, 0), (110, 0)): 100,
+        ((100, 1), (105, 0), (110, 0), (115, 0)): None,
+        ((100, 0),): None,
+    }
+    cases = list(rows)
+    program = require_program("node", package="nodejs")
+    ran = subprocess.run(
+        [program, "-e", script("format.js", "model.js") + SINCE],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert json.loads(ran.stdout) == list(rows.values())
+
+
 STEADY = """
 clocks.isUtc = true;
 const held = {result: null, at: 0}, slow = since => ({

@@ -92,11 +92,14 @@ function usual(data) {
   return { p95: value('p95'), p50: value('p50'), wait: value('wait'), rate: median(rows.map((row) => row.total / data.step)), share: median(rows.map((row) => row.failed / row.total), 0.3), cpu: value('cpu'), running: value('running') };
 }
 
-/** Since when the rows up to the last one are as `isBad` says, with gaps of at most two rows; null if they are not. */
+/**
+ * Since when the rows up to the last one are as `isBad` says, with gaps of at most two steps; null if they are not. Time
+ * in which nothing was recorded is a gap, too.
+ */
 function since(data, isBad) {
-  let start = null, gap = 0;
-  for (let n = data.rows.length - 1; n >= 0 && gap <= 2; n -= 1) {
-    if (isBad(data.rows[n])) { start = data.rows[n].time; gap = 0; } else gap += 1;
+  let start = null, reach = data.to;
+  for (let n = data.rows.length - 1; n >= 0 && reach - data.rows[n].time < 3.5 * data.step; n -= 1) {
+    if (isBad(data.rows[n])) reach = start = data.rows[n].time;
   }
   return start;
 }
