@@ -101,6 +101,46 @@ def test_a_few_requests_are_judged_by_samples_of_slow_ones():
     assert found["verdict"][0].startswith("not this server: 10.0.0.5:5432")
 
 
+def slow_requests(label, times, seconds):
+    stack = [{"count": 5, "activity": "network 10.0.0.5:5432", "frames": []}]
+    return [
+        {"id": time, "label": label, "began": time, "seconds": seconds, "samples": stack}
+        for time in times
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recent", "before", "title"),
+    [
+        ((range(-50, -5, 9), 2.5), None, "GET /users/* takes 2.5 s since 07:59:1"),
+        ((range(-290, -5, 9), 2.5), None, "GET /users/* takes 2.5 s since 07:55:10"),
+        ((range(-50, -5, 9), 2.5), (range(-3500, -2500, 90), 0.9), "GET /users/* takes 2.5 s"),
+        ((range(-50, -5, 9), 2.5), (range(-3500, -2500, 90), 2.1), "Nothing stands out"),
+        ((range(-50, -32, 9), 2.5), None, "Nothing stands out"),
+        ((range(-290, -100, 9), 2.5), None, "Nothing stands out"),
+    ],
+)
+def test_a_path_that_takes_long_is_named_though_the_others_do_not(recent, before, title):
+    at, label = AT, "GET /users/*"
+    scene = SITUATIONS["quiet"].scene(at)
+
+    def history(start, step, *parts):
+        answer = scene.history(at, start, at, step)
+        slow = [slow_requests(label, [at + t for t in part[0]], part[1]) for part in parts if part]
+        return {**answer, "slow": sum(slow, [])}
+
+    found = diagnosed(
+        scene,
+        at,
+        history=history(at - 900, 5, recent),
+        long=history(at - 3600, 20, recent, before),
+    )
+    assert found["title"].startswith(title)
+    if found["level"] != "fine":
+        assert found["level"] == "warn" and found["place"]["label"] == label
+        assert " samples of slow requests wait for 10.0.0.5" in found["title"] or before
+
+
 STANDARD_LIBRARY = "/usr/lib/python3.11/threading.py"
 
 

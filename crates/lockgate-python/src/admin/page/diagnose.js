@@ -28,7 +28,7 @@ function eventWords(event) {
  */
 function findings(now, data, long, events) {
   const found = [];
-  const add = (level, kind, text, start, detail) => found.push({ level, kind, text, since: start, detail: detail || '' });
+  const add = (level, kind, text, start, detail, label) => found.push({ level, kind, text, since: start, detail: detail || '', label });
   const recent = recently(data);
   const base = usual(long) || usual(data);
   const start = (isBad) => {
@@ -56,6 +56,8 @@ function findings(now, data, long, events) {
     }
     const late = lateFinding(now, base);
     if (late && !found.some((one) => one.kind === 'slow')) add('warn', 'slow', late.text, late.since);
+    const path = slowPath(data, long);
+    if (path && !found.some((one) => one.kind === 'slow')) add('warn', 'slow', `${path.label} takes ${duration(path.seconds)}`, path.since, '', path.label);
     if (recent.wait > 0.05 && !overloaded && !(base && base.wait && recent.wait < 3 * base.wait)) {
       add(recent.wait > 0.5 ? 'bad' : 'warn', 'queue', `requests wait ${duration(recent.wait)} for a thread (p95)`, start((row) => row.wait > 0.025));
     }
@@ -93,6 +95,34 @@ function lateFinding(now, base) {
   const late = threads.filter((thread) => thread.age > limit);
   if (late.length < 3 || late.length * 2 < threads.length) return null;
   return { late, text: `${late.length} of ${threads.length} running requests have taken more than ${duration(limit)} (p95 is usually ${duration(base.p95)})`, since: now.now - Math.max(...late.map((thread) => thread.age)) };
+}
+
+/** So many slow requests of a path in so many seconds are a finding. */
+const SLOW_COUNT = 3;
+const SLOW_SECONDS = 60;
+
+/**
+ * The path with the most time in slow requests of the last minute: requests of one path may be slow and p95 as usual. Null
+ * if there is none, or each was nearly as slow in the first third of the last hour.
+ */
+function slowPath(data, long) {
+  const before = long ? long.slow.filter((one) => one.began < long.to - 2400) : [];
+  let slowest = null;
+  for (const label of new Set(data.slow.map((one) => one.label))) {
+    const times = (list) => list.filter((one) => one.label === label).map((one) => one.seconds);
+    const recent = times(data.slow.filter((one) => one.began + one.seconds > data.to - SLOW_SECONDS));
+    const seconds = median(recent), usually = times(before);
+    if (recent.length < SLOW_COUNT || (usually.length >= SLOW_COUNT && seconds < 2.5 * median(usually))) continue;
+    if (!slowest || sum(recent) > slowest.total) slowest = { label, seconds, total: sum(recent) };
+  }
+  if (!slowest) return null;
+  const all = [...data.slow, ...(long ? long.slow : [])].filter((one) => one.label === slowest.label).sort((a, b) => b.began - a.began);
+  let start = data.to;
+  for (const one of all) {
+    if (start - one.began - one.seconds > SLOW_SECONDS) break;
+    start = one.began;
+  }
+  return { ...slowest, since: start };
 }
 
 function serverFindings(now, add, events) {
@@ -137,13 +167,17 @@ function lastOf(events, kinds) {
   return found.length ? found[found.length - 1].time : null;
 }
 
-/** Where most of the running threads are: the largest group by what they wait for, and its most frequent frame. */
-function dominant(now, history, from) {
-  let threads = ((now && now.threads) || []).filter((thread) => thread.activity && !thread.websocket);
+/**
+ * Where most of the running threads are: the largest group by what they wait for, and its most frequent frame. With a
+ * label, only those of its requests.
+ */
+function dominant(now, history, from, label) {
+  const isMeant = (request) => !label || request.label === label;
+  let threads = ((now && now.threads) || []).filter((thread) => thread.activity && !thread.websocket && isMeant(thread));
   let source = 'threads';
   if (threads.length < 3) {
     // Too few to judge: the samples of slow requests since the incident say more.
-    const slow = ((history && history.slow) || []).filter((request) => !from || request.began >= from - 10);
+    const slow = ((history && history.slow) || []).filter((request) => isMeant(request) && (!from || request.began >= from - 10));
     const samples = slow.flatMap((request) => (request.samples || []).flatMap((sample) => Array(Math.min(sample.count, 50)).fill({ ...sample, label: request.label, age: request.seconds })));
     if (samples.length > threads.length) { threads = samples; source = 'samples'; }
   }
@@ -156,8 +190,8 @@ function dominant(now, history, from) {
   const group = groups(runs.length ? runs : inside).find((one) => one.frame && isOwn(one.frame.file));
   const labels = new Map();
   for (const thread of threads) labels.set(thread.label, (labels.get(thread.label) || 0) + 1);
-  const [[label]] = [...labels].sort((a, b) => b[1] - a[1]);
-  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group ? group.frame : null, label, source };
+  const [[most]] = [...labels].sort((a, b) => b[1] - a[1]);
+  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group ? group.frame : null, label: most, source };
 }
 
 /** All that the top of the page says. */
@@ -167,7 +201,7 @@ function diagnose(state) {
   const list = findings(now, data, long, events);
   const [worst] = list.filter((one) => one.level !== 'note');
   const from = worst && worst.since;
-  const place = dominant(now, history, from);
+  const place = dominant(now, history, from, worst && worst.label);
   const slack = data ? 2 * data.step : 10;
   const change = worst && from != null ? changeBefore(events, from, slack) : null;
   const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };

@@ -61,7 +61,7 @@ function series(history) {
       limited: at('limited', n) || 0, hits: at('cache_hits', n) || 0, misses: at('cache_misses', n) || 0,
     };
   });
-  return { rows, step, bounds, from: time[0], to: time[time.length - 1] + step };
+  return { rows, step, bounds, from: time[0], to: time[time.length - 1] + step, slow: history.slow || [] };
 }
 
 /** The rows of a range of time as one. */
