@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from lockgate.admin_client import Unreachable, printable, read_object
 
@@ -14,9 +14,21 @@ INTERVAL = 1.0
 PATIENCE = 10.0
 
 
+class Shown(NamedTuple):
+    """The last event that was shown."""
+
+    id: int
+    #: Seconds since 1970.
+    time: float
+
+
+#: Before all events.
+START = Shown(0, 0.0)
+
+
 def show_events(address: str, follows: bool, as_json: bool) -> None:
     """Prints the events of the server; with `follows`, also those that come, until it is gone."""
-    last = show_new(address, 0, as_json)
+    last = show_new(address, START, as_json)
     heard = time.monotonic()
     while follows:
         time.sleep(INTERVAL)
@@ -28,12 +40,17 @@ def show_events(address: str, follows: bool, as_json: bool) -> None:
                 raise
 
 
-def show_new(address: str, after: int, as_json: bool) -> int:
-    """Prints the events after this id; returns the id of the last one."""
-    found = read_object(address, f"/events?after={after}")
-    for event in found["events"]:
+def show_new(address: str, shown: Shown, as_json: bool) -> Shown:
+    """Prints the events after the last one that was shown; returns which one that is now."""
+    found = read_object(address, f"/events?after={shown.id}")
+    events = found["events"]
+    if found["last"] < shown.id:
+        # Ids have begun again with a boot of the host, or the last events are not kept any more.
+        found = read_object(address, "/events?after=0")
+        events = [event for event in found["events"] if event["time"] > shown.time]
+    for event in events:
         print(json.dumps(event) if as_json else event_text(event), flush=True)
-    return int(found["last"])
+    return Shown(int(found["last"]), events[-1]["time"] if events else shown.time)
 
 
 def event_text(event: Any) -> str:

@@ -14,6 +14,7 @@ import pytest
 from harness import eventually
 from harness.admin import Admin
 from harness.process import children
+from lockgate.events import START, show_new
 
 LABEL = "GET /hold"
 
@@ -218,3 +219,27 @@ def test_events_are_followed_across_a_new_admin_process(start, tmp_path):
             assert json.loads(follower.stdout.readline())["kind"] == "resized"
         finally:
             follower.kill()
+
+
+def test_events_are_followed_across_a_boot_of_the_host(monkeypatch, capsys):
+    def event(number, when, text):
+        kind = {"kind": "log", "level": "warning", "worker": None, "generation": 0}
+        return {"id": number, "time": when, "text": text, **kind}
+
+    before = [event(9_000, 50.0, "old"), event(9_100, 51.0, "older boot")]
+    left = [event(8_000, 49.0, "an older one")]
+    after = [event(10, 90.0, "booted")]
+    kept = [before, before, left, after, after]
+
+    def read(address, target):
+        number = int(target.partition("after=")[2])
+        answer = {"events": [one for one in kept[0] if one["id"] > number]}
+        return {**answer, "last": kept[0][-1]["id"]}
+
+    monkeypatch.setattr("lockgate.events.read_object", read)
+    shown, texts = START, []
+    while kept:
+        shown = show_new("", shown, as_json=True)
+        texts.append([json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()])
+        del kept[0]
+    assert texts == [["old", "older boot"], [], [], ["booted"], []]

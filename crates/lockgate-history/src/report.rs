@@ -259,11 +259,12 @@ fn write_events(json: &mut Json, events: &[Event]) {
     json.close(']');
 }
 
-/// Appends the object of the events after one with this id; 0: all that are left.
+/// Appends the object of the events after one with this id; 0: all that are left. `last` is the id of the last one that is
+/// left, 0 without any: less than `after` if ids have begun again at a boot of the host.
 pub fn write_event_list(out: &mut Vec<u8>, mut events: Vec<Event>, after: u64) {
+    let last = events.iter().map(Event::id).max().unwrap_or(0);
     events.retain(|event| event.id() > after);
     events.sort_by_key(Event::id);
-    let last = events.last().map_or(after, Event::id);
     let mut json = Json::default();
     json.open('{');
     json.text("name", b"lockgate");
@@ -271,4 +272,43 @@ pub fn write_event_list(out: &mut Vec<u8>, mut events: Vec<Event>, after: u64) {
     json.number("last", last);
     json.close('}');
     json.finish(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventKind;
+    use lockgate_observe::Level;
+
+    #[test]
+    fn the_last_id_is_that_of_an_event_and_not_of_the_question() {
+        let event = |id: u64| Event {
+            at: Moment {
+                monotonic: id * 1000,
+                unix: 1_790_000_000_000,
+            },
+            kind: EventKind::Start,
+            level: Level::Info,
+            worker: None,
+            generation: 0,
+            text: "all 2 workers are ready".to_owned(),
+        };
+        for (ids, after, expected, last) in [
+            (&[7, 5][..], 0, &[5, 7][..], 7),
+            (&[7, 5], 5, &[7], 7),
+            (&[7, 5], 7, &[], 7),
+            // Of before a boot of the host.
+            (&[7, 5], 5_000_000, &[], 7),
+            (&[], 5, &[], 0),
+            (&[], 0, &[], 0),
+        ] {
+            let events = ids.iter().map(|&id| event(id)).collect();
+            let mut out = Vec::new();
+            write_event_list(&mut out, events, after);
+            let found: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let shown = found["events"].as_array().unwrap().iter();
+            let shown: Vec<u64> = shown.map(|event| event["id"].as_u64().unwrap()).collect();
+            assert_eq!((&shown[..], &found["last"]), (expected, &last.into()));
+        }
+    }
 }
