@@ -20,8 +20,8 @@ const MOST_THREADS: usize = 400;
 pub struct Usage {
     /// Resident bytes.
     pub memory: u64,
-    /// Parts of a CPU.
-    pub cpu: f64,
+    /// Parts of a CPU; `None` if it is not known.
+    pub cpu: Option<f64>,
 }
 
 /// Where a thread was when it was sampled.
@@ -111,15 +111,14 @@ impl Now<'_> {
         json.open('{');
         json.worker_fields(worker, self.at.monotonic);
         json.number("threads_limit", worker.threads);
-        match self.usage.get(&worker.pid) {
-            Some(usage) => {
-                json.number("memory", usage.memory);
-                json.float("cpu", usage.cpu);
-            }
-            None => {
-                json.null("memory");
-                json.null("cpu");
-            }
+        let usage = self.usage.get(&worker.pid);
+        match usage {
+            Some(usage) => json.number("memory", usage.memory),
+            None => json.null("memory"),
+        }
+        match usage.and_then(|usage| usage.cpu) {
+            Some(cpu) => json.float("cpu", cpu),
+            None => json.null("cpu"),
         }
         json.close('}');
     }

@@ -47,8 +47,8 @@ pub struct Gauges {
     pub websockets: u64,
     /// Resident bytes of all workers.
     pub memory: u64,
-    /// Millionths of a CPU that all workers have used since the last point.
-    pub cpu: u64,
+    /// Millionths of a CPU that the workers have used since the last point; `None` if it is not known.
+    pub cpu: Option<u64>,
 }
 
 /// See the module.
@@ -168,7 +168,7 @@ impl Gauges {
             held: sum(|worker| worker.held),
             websockets: sum(|worker| worker.websockets),
             memory: 0,
-            cpu: 0,
+            cpu: None,
         }
     }
 
@@ -182,7 +182,7 @@ impl Gauges {
             self.held,
             self.websockets,
             self.memory,
-            self.cpu,
+            self.cpu.map_or(0, |cpu| cpu.saturating_add(1)),
         ]
     }
 
@@ -207,7 +207,7 @@ impl Gauges {
             held,
             websockets,
             memory,
-            cpu,
+            cpu: cpu.checked_sub(1),
         }
     }
 }

@@ -215,7 +215,9 @@ fn write_points(json: &mut Json, steps: impl Iterator<Item = Step> + Clone) {
     for (name, number) in numbers {
         json.numbers(name, steps.clone().map(|step| number(&step)));
     }
-    json.floats("cpu", steps.map(|step| step.gauges.cpu as f64 / 1e6));
+    // What is not known is null.
+    let cpu = |step: Step| step.gauges.cpu.map_or(f64::NAN, |cpu| cpu as f64 / 1e6);
+    json.floats("cpu", steps.map(cpu));
     json.close('}');
 }
 

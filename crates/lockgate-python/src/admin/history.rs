@@ -58,7 +58,8 @@ struct State {
     recorder: Recorder,
     /// What each worker uses, by its process id.
     usage: HashMap<u64, Usage>,
-    /// The CPU time of each worker in nanoseconds when it was last read, and when that was.
+    /// The CPU time of each worker in nanoseconds when it was last read, and when that was. Without that of its
+    /// children: a child that ends after an hour would add an hour to a second.
     cpu_times: HashMap<u64, u64>,
     read_at: u64,
 }
@@ -91,13 +92,7 @@ impl Recording {
         let slow_after = u64::try_from(slow_after).unwrap_or(u64::MAX);
         Self {
             recorded,
-            state: Mutex::new(State {
-                history: History::open(log),
-                recorder: Recorder::new(slow_after, now),
-                usage: HashMap::new(),
-                cpu_times: HashMap::new(),
-                read_at: now.monotonic,
-            }),
+            state: Mutex::new(State::new(log, slow_after, now)),
         }
     }
 
@@ -165,7 +160,7 @@ impl Recording {
             },
             gauges: Gauges {
                 memory: state.usage.values().map(|usage| usage.memory).sum(),
-                cpu: (cpu * 1e6) as u64,
+                cpu: cpu.map(|cpu| (cpu * 1e6) as u64),
                 ..Gauges::of(&workers)
             },
             limits,
@@ -240,6 +235,16 @@ impl Recording {
 }
 
 impl State {
+    fn new(log: Log, slow_after: u64, now: Moment) -> Self {
+        Self {
+            history: History::open(log),
+            recorder: Recorder::new(slow_after, now),
+            usage: HashMap::new(),
+            cpu_times: HashMap::new(),
+            read_at: now.monotonic,
+        }
+    }
+
     fn append(&mut self, record: &Record) {
         // The lock is this process's own but for the moment in which two admin processes live, and records are smaller
         // than the largest one: this does not fail.
@@ -247,26 +252,28 @@ impl State {
         debug_assert!(appended.is_ok(), "{appended:?}");
     }
 
-    /// Reads what the workers use; returns the parts of a CPU that all of them have used.
-    fn read_usage(&mut self, workers: &[WorkerView], now: Moment) -> f64 {
+    /// Reads what the workers use; returns the parts of a CPU that they have used, without those that are read for the
+    /// first time. `None` if that are all.
+    fn read_usage(&mut self, workers: &[WorkerView], now: Moment) -> Option<f64> {
         let passed = now.monotonic.saturating_sub(self.read_at).max(1);
         self.read_at = now.monotonic;
         let mut times = HashMap::new();
         self.usage.clear();
         for worker in workers {
             let pid = worker.pid;
-            let process = cpu_times(pid);
-            let time = process.user.saturating_add(process.system);
-            let before = self.cpu_times.get(&pid).copied().unwrap_or(time);
+            let time = cpu_times(pid).own;
+            let before = self.cpu_times.get(&pid);
             let usage = Usage {
                 memory: process_memory(pid).resident,
-                cpu: time.saturating_sub(before) as f64 / passed as f64,
+                cpu: before.map(|before| time.saturating_sub(*before) as f64 / passed as f64),
             };
             times.insert(pid, time);
             self.usage.insert(pid, usage);
         }
         self.cpu_times = times;
-        self.usage.values().map(|usage| usage.cpu).sum()
+        (self.usage.values())
+            .filter_map(|usage| usage.cpu)
+            .reduce(|all, cpu| all + cpu)
     }
 }
 
@@ -323,6 +330,47 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_790_000_000_000;
+
+    fn state() -> State {
+        State::new(private_log().unwrap(), 0, Moment::default())
+    }
+
+    #[test]
+    fn the_cpu_of_a_worker_is_known_from_its_second_observation_on() {
+        let worker = WorkerView {
+            slot: 0,
+            generation: 0,
+            pid: std::process::id().into(),
+            state: lockgate_observe::State::Serving,
+            started: 0,
+            connections: 0,
+            requests: 0,
+            threads: 1,
+            waiting: 0,
+            websockets: 0,
+            held: 0,
+            totals: lockgate_observe::Totals::default(),
+            calls: Vec::new(),
+        };
+        let another = WorkerView {
+            pid: u64::MAX,
+            ..worker.clone()
+        };
+        let (mut state, mut now) = (state(), Moment::default());
+        for (workers, is_known) in [
+            (&[][..], false),
+            (std::slice::from_ref(&worker), false),
+            (&[worker.clone(), another.clone()], true),
+            (&[another], true),
+            (std::slice::from_ref(&worker), false),
+        ] {
+            now.monotonic += 1_000_000_000;
+            let all = state.read_usage(workers, now);
+            assert_eq!(all.is_some(), is_known, "{workers:?}");
+            assert!(all.is_none_or(|cpu| cpu < 60.0), "{all:?}");
+            assert_eq!(state.usage.len(), workers.len());
+        }
+    }
 
     #[test]
     fn a_query_is_a_range_of_time_or_refused_with_the_reason() {

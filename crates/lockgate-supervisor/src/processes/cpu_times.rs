@@ -2,13 +2,15 @@
 
 use std::fs;
 
-/// Nanoseconds since its start, those of its children that have ended and were waited for included.
+/// Nanoseconds since its start. Children are those that have ended and were waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuTimes {
-    /// In user mode.
+    /// In user mode, with its children.
     pub user: u64,
-    /// In the kernel.
+    /// In the kernel, with its children.
     pub system: u64,
+    /// In both, without its children.
+    pub own: u64,
 }
 
 /// The times of one process; zero when unknown.
@@ -28,9 +30,11 @@ fn parse(stat: &str, ticks_per_second: u64) -> Option<CpuTimes> {
         let ticks: u64 = fields.get(index)?.parse().ok()?;
         (ticks.checked_mul(1_000_000_000)?).checked_div(ticks_per_second)
     };
+    let (user, system) = (nanoseconds(11)?, nanoseconds(12)?);
     Some(CpuTimes {
-        user: nanoseconds(11)?.saturating_add(nanoseconds(13)?),
-        system: nanoseconds(12)?.saturating_add(nanoseconds(14)?),
+        user: user.saturating_add(nanoseconds(13)?),
+        system: system.saturating_add(nanoseconds(14)?),
+        own: user.saturating_add(system),
     })
 }
 
@@ -45,6 +49,7 @@ mod tests {
         let expected = CpuTimes {
             user: 2_000_000_000,
             system: 300_000_000,
+            own: 1_750_000_000,
         };
         assert_eq!(parse(stat, 100), Some(expected));
         for (stat, ticks) in [("", 100), ("1 (a) S 1 2", 100), (stat, 0)] {
