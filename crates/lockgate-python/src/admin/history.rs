@@ -136,7 +136,7 @@ impl Recording {
             let observed = self.observe(&mut state, now);
             records.extend(state.recorder.observe(observed, now));
         }
-        for record in &records {
+        for record in records {
             state.append(record);
         }
     }
@@ -245,10 +245,19 @@ impl State {
         }
     }
 
-    fn append(&mut self, record: &Record) {
+    fn append(&mut self, record: Record) {
+        let record = match record {
+            // Ids are times. With one from before, clients may have read later ids of the supervisor already, and would
+            // not ask for this one.
+            Record::Event(event) => Record::Event(Event {
+                at: moment(),
+                ..event
+            }),
+            record => record,
+        };
         // The lock is this process's own but for the moment in which two admin processes live, and records are smaller
         // than the largest one: this does not fail.
-        let appended = self.history.append(record);
+        let appended = self.history.append(&record);
         debug_assert!(appended.is_ok(), "{appended:?}");
     }
 
@@ -333,6 +342,26 @@ mod tests {
 
     fn state() -> State {
         State::new(private_log().unwrap(), 0, Moment::default())
+    }
+
+    #[test]
+    fn an_event_has_the_moment_at_which_it_is_appended() {
+        let mut state = state();
+        let event = Event {
+            at: Moment::default(),
+            kind: lockgate_history::EventKind::CachePurged,
+            level: lockgate_observe::Level::Info,
+            worker: None,
+            generation: 0,
+            text: "1 entry of the cache was purged".to_owned(),
+        };
+        let before = moment();
+        state.append(Record::Event(event));
+        let read: Vec<Record> = state.history.records(0).collect();
+        let [Record::Event(read)] = &read[..] else {
+            panic!("{read:?}");
+        };
+        assert!(read.at.monotonic >= before.monotonic && read.at.unix >= before.unix);
     }
 
     #[test]
