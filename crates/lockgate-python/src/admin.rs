@@ -171,7 +171,7 @@ pub(crate) fn run(
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     if let Some(recording) = recording {
         let end = handle.clone();
-        recording.start(move || end.stop())?;
+        recording.start(Arc::clone(log), move || end.stop())?;
         if let Some(board) = board {
             let end = handle.clone();
             sampling::start(recording, board, move || end.stop())?;

@@ -14,10 +14,11 @@ use lockgate_history::{
     Counters, Event, EventLog, Gauges, HISTORY_PLAN, History, Moment, Observed, Range, Record,
     Recorder, Report, Unrecorded, Usage,
 };
-use lockgate_observe::{Scoreboard, WorkerView};
+use lockgate_observe::{Level, Scoreboard, WorkerView};
 use lockgate_shm::responses::ResponseStore;
-use lockgate_shm::{Log, Rates};
+use lockgate_shm::{AppendError, Log, Rates};
 use lockgate_supervisor::{cpu_times, process_memory};
+use lockgate_worker::log::ErrorLog;
 
 use super::answer::{Answer, JSON};
 use crate::clock::moment;
@@ -62,6 +63,8 @@ struct State {
     /// children: a child that ends after an hour would add an hour to a second.
     cpu_times: HashMap<u64, u64>,
     read_at: u64,
+    /// Whether something could not be appended, which was logged then.
+    has_failed: bool,
 }
 
 /// A log in the memory of this process, where the system provides no shared memory.
@@ -96,19 +99,20 @@ impl Recording {
         }
     }
 
-    /// Starts the thread. If it panics, it calls `on_panic` and ends.
+    /// Starts the thread, which logs once if it cannot record. If it panics, it calls `on_panic` and ends.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub(super) fn start(
         self: &Arc<Self>,
+        log: Arc<ErrorLog>,
         on_panic: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let recording = Arc::clone(self);
         let record = move || {
             let mut next = Instant::now();
             for round in 0_u64.. {
-                recording.record(round.is_multiple_of(COUNTERS_INTERVAL));
+                recording.record(round.is_multiple_of(COUNTERS_INTERVAL), &log);
                 let now = Instant::now();
                 next = (next + INTERVAL).max(now);
                 thread::sleep(next - now);
@@ -128,7 +132,7 @@ impl Recording {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, reads_counters: bool) {
+    fn record(&self, reads_counters: bool, log: &ErrorLog) {
         let now = moment();
         let mut state = self.state();
         let mut records = state.recorder.scan(self.recorded.scoreboard.running(), now);
@@ -136,8 +140,11 @@ impl Recording {
             let observed = self.observe(&mut state, now);
             records.extend(state.recorder.observe(observed, now));
         }
-        for record in records {
-            state.append(record);
+        let failure = state.append_all(records);
+        drop(state);
+        if let Some(error) = failure {
+            let message = format!("the history of the server is not recorded: {error}");
+            log.write(Level::Warning, &message);
         }
     }
 
@@ -242,10 +249,20 @@ impl State {
             usage: HashMap::new(),
             cpu_times: HashMap::new(),
             read_at: now.monotonic,
+            has_failed: false,
         }
     }
 
-    fn append(&mut self, record: Record) {
+    /// Appends the records; returns why one of them could not be, the first time that this happens.
+    fn append_all(&mut self, records: Vec<Record>) -> Option<AppendError> {
+        let mut failure = None;
+        for record in records {
+            failure = failure.or(self.append(record).err());
+        }
+        failure.filter(|_| !std::mem::replace(&mut self.has_failed, true))
+    }
+
+    fn append(&mut self, record: Record) -> Result<(), AppendError> {
         let record = match record {
             // Ids are times. With one from before, clients may have read later ids of the supervisor already, and would
             // not ask for this one.
@@ -255,10 +272,7 @@ impl State {
             }),
             record => record,
         };
-        // The lock is this process's own but for the moment in which two admin processes live, and records are smaller
-        // than the largest one: this does not fail.
-        let appended = self.history.append(&record);
-        debug_assert!(appended.is_ok(), "{appended:?}");
+        self.history.append(&record)
     }
 
     /// Reads what the workers use; returns the parts of a CPU that they have used, without those that are read for the
@@ -350,18 +364,51 @@ mod tests {
         let event = Event {
             at: Moment::default(),
             kind: lockgate_history::EventKind::CachePurged,
-            level: lockgate_observe::Level::Info,
+            level: Level::Info,
             worker: None,
             generation: 0,
             text: "1 entry of the cache was purged".to_owned(),
         };
         let before = moment();
-        state.append(Record::Event(event));
+        state.append(Record::Event(event)).unwrap();
         let read: Vec<Record> = state.history.records(0).collect();
         let [Record::Event(read)] = &read[..] else {
             panic!("{read:?}");
         };
         assert!(read.at.monotonic >= before.monotonic && read.at.unix >= before.unix);
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_reported_once() {
+        let mut state = state();
+        let records = || {
+            let fits = Event {
+                at: Moment::default(),
+                kind: lockgate_history::EventKind::Log,
+                level: Level::Info,
+                worker: None,
+                generation: 0,
+                text: String::new(),
+            };
+            let request = lockgate_history::SlowRequest {
+                id: 1,
+                label: "GET /".to_owned(),
+                method: b"GET".to_vec(),
+                target: vec![b'x'; 2 << 20],
+                worker: 0,
+                thread: 1,
+                began: 0,
+                nanoseconds: 1,
+                is_running: false,
+                client: Vec::new(),
+                request_id: Vec::new(),
+                samples: Vec::new(),
+            };
+            vec![Record::Slow(request), Record::Event(fits)]
+        };
+        assert_eq!(state.append_all(records()), Some(AppendError::TooLarge));
+        assert_eq!(state.append_all(records()), None);
+        assert_eq!(state.history.records(0).count(), 2, "the others are");
     }
 
     #[test]
