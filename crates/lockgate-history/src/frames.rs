@@ -6,15 +6,21 @@ use lockgate_profile::render::is_own_code;
 
 use crate::slow::SlowSample;
 
-/// The text of a line of a file, from 1; `None` if it cannot be read.
-pub type SourceLines<'a> = dyn FnMut(&str, u32) -> Option<String> + 'a;
+/// The text of a line of a file, from 1, that was loaded at a time (milliseconds since 1970) or before it; `None` if it
+/// cannot be read, or has changed since.
+pub type SourceLines<'a> = dyn FnMut(&str, u32, u64) -> Option<String> + 'a;
 
 /// Letters of a line that are shown.
 const MOST_LETTERS: usize = 200;
 
 /// Appends `"frames":[…]`, the most recent frame first. That one and the most recent one of the application's own code
-/// have the text of their line.
-pub(crate) fn write_frames(json: &mut Json, frames: &[Frame], lines: &mut SourceLines<'_>) {
+/// have the text of their line. `loaded`: as in [`SourceLines`].
+pub(crate) fn write_frames(
+    json: &mut Json,
+    frames: &[Frame],
+    lines: &mut SourceLines<'_>,
+    loaded: u64,
+) {
     let own = frames.iter().position(|frame| is_own_code(&frame.file));
     json.key("frames");
     json.open('[');
@@ -26,7 +32,7 @@ pub(crate) fn write_frames(json: &mut Json, frames: &[Frame], lines: &mut Source
         json.text("function", frame.function.as_bytes());
         if (index == 0 || Some(index) == own)
             && frame.line > 0
-            && let Some(line) = lines(&frame.file, frame.line)
+            && let Some(line) = lines(&frame.file, frame.line, loaded)
         {
             let line: String = line.trim().chars().take(MOST_LETTERS).collect();
             json.text("source", line.as_bytes());
@@ -37,7 +43,12 @@ pub(crate) fn write_frames(json: &mut Json, frames: &[Frame], lines: &mut Source
 }
 
 /// Appends `"samples":[…]`.
-pub(crate) fn write_samples(json: &mut Json, samples: &[SlowSample], lines: &mut SourceLines<'_>) {
+pub(crate) fn write_samples(
+    json: &mut Json,
+    samples: &[SlowSample],
+    lines: &mut SourceLines<'_>,
+    loaded: u64,
+) {
     json.key("samples");
     json.open('[');
     for sample in samples {
@@ -45,7 +56,7 @@ pub(crate) fn write_samples(json: &mut Json, samples: &[SlowSample], lines: &mut
         json.open('{');
         json.number("count", sample.count);
         json.text("activity", sample.activity.to_string().as_bytes());
-        write_frames(json, &sample.frames, lines);
+        write_frames(json, &sample.frames, lines, loaded);
         json.close('}');
     }
     json.close(']');
@@ -73,10 +84,16 @@ mod tests {
             let mut json = Json::default();
             json.open('{');
             let mut asked = Vec::new();
-            write_frames(&mut json, frames, &mut |file, line| {
-                asked.push((file.to_owned(), line));
-                (file != "/srv/gone.py").then(|| format!("  é{}\t", "x".repeat(300)))
-            });
+            write_frames(
+                &mut json,
+                frames,
+                &mut |file, line, loaded| {
+                    asked.push((file.to_owned(), line));
+                    assert_eq!(loaded, 7);
+                    (file != "/srv/gone.py").then(|| format!("  é{}\t", "x".repeat(300)))
+                },
+                7,
+            );
             json.close('}');
             let mut out = Vec::new();
             json.finish(&mut out);

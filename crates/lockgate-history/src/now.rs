@@ -151,11 +151,13 @@ impl Now<'_> {
             match sampled.filter(|sampled| sampled.began == request.began) {
                 Some(sampled) => {
                     json.text("activity", sampled.activity.as_bytes());
-                    write_frames(json, &sampled.frames, lines);
+                    let uptime = self.at.monotonic.saturating_sub(worker.started) / 1_000_000;
+                    let started = self.at.unix.saturating_sub(uptime);
+                    write_frames(json, &sampled.frames, lines, started);
                 }
                 None => {
                     json.null("activity");
-                    write_frames(json, &[], lines);
+                    write_frames(json, &[], lines, 0);
                 }
             }
             json.close('}');

@@ -235,7 +235,7 @@ fn write_slow(json: &mut Json, request: &SlowRequest, lines: &mut SourceLines<'_
     json.truth("is_running", request.is_running);
     json.text("client", &request.client);
     json.text("request_id", &request.request_id);
-    write_samples(json, &request.samples, lines);
+    write_samples(json, &request.samples, lines, request.began);
     json.close('}');
 }
 

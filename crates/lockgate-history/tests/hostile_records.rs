@@ -131,7 +131,7 @@ fn shown(log: Log, range: Range) -> (serde_json::Value, serde_json::Value) {
         now,
     );
     let (mut text, mut events) = (Vec::new(), Vec::new());
-    report.write(&mut text, &mut |_, _| None);
+    report.write(&mut text, &mut |_, _, _| None);
     write_event_list(&mut events, EventLog::new(log).read(), 0);
     assert!(text.is_ascii() && events.is_ascii());
     let json = |text: &[u8]| serde_json::from_slice(text).expect("JSON");

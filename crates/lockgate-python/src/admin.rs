@@ -16,6 +16,7 @@ mod profile;
 mod publishing;
 mod purging;
 mod sampling;
+mod sources;
 mod stats_server;
 
 use std::io;
@@ -49,6 +50,7 @@ use profile::Profiling;
 use publishing::Publishing;
 use purging::Purging;
 use sampling::Sampling;
+use sources::SourceFiles;
 
 pub(crate) use limits::view as limits_view;
 
@@ -150,6 +152,7 @@ pub(crate) fn run(
             running: Mutex::new(()),
         },
         sampling: Sampling::new(stacks.clone(), scoreboard),
+        sources: SourceFiles::start()?,
         stacks,
         dumping: Mutex::new(()),
         certificates,
@@ -226,6 +229,7 @@ struct Admin {
     dumping: Mutex<()>,
     profiling: Profiling,
     sampling: Sampling,
+    sources: SourceFiles,
     certificates: Mutex<Option<CertificateViews>>,
     /// `acme_dir`, and the names that ACME obtains certificates for.
     acme: (PathBuf, Vec<String>),
@@ -274,7 +278,7 @@ impl Admin {
             (self.profiling).answer(head.query(), has_header, is_wanted, unix_seconds())
         } else if head.path() == history::PATH {
             match &self.recording {
-                Some(recording) => recording.answer(head.query()),
+                Some(recording) => recording.answer(head.query(), &self.sources.sources()),
                 None => Answer::text(404, "Not Found", PLACES),
             }
         } else if head.path() == events::PATH {

@@ -21,6 +21,7 @@ use lockgate_supervisor::{cpu_times, process_memory};
 use lockgate_worker::log::ErrorLog;
 
 use super::answer::{Answer, JSON};
+use super::sources::Sources;
 use crate::clock::moment;
 
 /// The path of the history.
@@ -204,7 +205,7 @@ impl Recording {
     }
 
     /// The answer to a request with this query.
-    pub(super) fn answer(&self, query: &[u8]) -> Answer {
+    pub(super) fn answer(&self, query: &[u8], sources: &Sources<'_>) -> Answer {
         let now = moment();
         let range = match read_range(query, now.unix) {
             Ok(range) => range,
@@ -235,8 +236,12 @@ impl Recording {
         });
         let report = Report::new(records, supervisor, unrecorded, range, now);
         let mut body = Vec::new();
-        let mut sources = super::sampling::Sources::default();
-        report.write(&mut body, &mut |file, line| sources.line(file, line));
+        // Of a worker that has ended it is not known when it has loaded its code: not later than the request.
+        let uptimes = (self.recorded.scoreboard.workers())
+            .map(|worker| now.monotonic.saturating_sub(worker.started) / 1_000_000);
+        let oldest = now.unix.saturating_sub(uptimes.max().unwrap_or(0));
+        let mut lines = |file: &str, line, began: u64| sources.line(file, line, began.min(oldest));
+        report.write(&mut body, &mut lines);
         Answer::ok(JSON, body)
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use lockgate_history::{Now, Usage};
 
 use super::answer::{Answer, JSON, VERSION};
-use super::sampling::Sources;
 use super::{Admin, readiness};
 use crate::clock::moment;
 use crate::metrics::cache_counts;
@@ -34,8 +33,9 @@ impl Admin {
             cache: self.counted.responses.as_ref().map(cache_counts),
         };
         let mut body = Vec::new();
-        let mut sources = Sources::default();
-        now.write(&mut body, &mut |file, line| sources.line(file, line));
+        let sources = self.sources.sources();
+        let mut lines = |file: &str, line, loaded| sources.line(file, line, loaded);
+        now.write(&mut body, &mut lines);
         Answer::ok(JSON, body)
     }
 }

@@ -3,10 +3,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +13,6 @@ use lockgate_history::SampledThread;
 use lockgate_observe::Scoreboard;
 use lockgate_profile::Sample;
 use lockgate_supervisor::{StackBoard, StackRequest};
-use rustix::fs::{Mode, OFlags, open};
 
 use super::history::Recording;
 
@@ -27,8 +24,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// Frames of a stack that are shown: the most recent ones.
 const MOST_FRAMES: usize = 64;
-/// Bytes of a source file that are read.
-const MOST_SOURCE: u64 = 4 << 20;
 
 /// Where threads were, by the slot of their worker and their kernel TID.
 pub(super) type Threads = HashMap<(usize, u64), SampledThread>;
@@ -132,46 +127,10 @@ pub(super) fn ask(board: Option<&StackBoard>, slots: &[usize]) -> Vec<(usize, Sa
         .collect()
 }
 
-/// Lines of source files, each of which is read once for an answer. This process runs as the workers' user.
-#[derive(Default)]
-pub(super) struct Sources {
-    files: HashMap<String, Option<String>>,
-}
-
-impl Sources {
-    /// The text of a line, from 1.
-    pub(super) fn line(&mut self, file: &str, line: u32) -> Option<String> {
-        if !self.files.contains_key(file) {
-            self.files.insert(file.to_owned(), read(Path::new(file)));
-        }
-        let text = self.files.get(file)?.as_ref()?;
-        let index = usize::try_from(line).ok()?.checked_sub(1)?;
-        text.lines().nth(index).map(str::to_owned)
-    }
-}
-
-/// A Python file. Names of code objects can be any text: a pipe or a device would block this process.
-fn read(path: &Path) -> Option<String> {
-    let is_python = path.is_absolute() && path.extension().is_some_and(|ending| ending == "py");
-    if !is_python {
-        return None;
-    }
-    let nonblocking = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(open(path, OFlags::RDONLY | nonblocking, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(MOST_SOURCE).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
-
-    use rustix::fs::{CWD, FileType};
 
     #[test]
     fn while_workers_are_asked_others_get_the_sample_before() {
@@ -186,36 +145,5 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &sampling.threads(1 + 10 * FRESH)));
         let fresh = sampling.threads(11 * FRESH);
         assert!(Arc::ptr_eq(&fresh, &sampling.threads(11 * FRESH)));
-    }
-
-    #[test]
-    fn lines_are_read_from_python_files_only() {
-        let directory = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
-        std::fs::create_dir_all(directory.join("folder.py")).unwrap();
-        for name in ["app.py", "secret.txt"] {
-            std::fs::write(directory.join(name), "one\n  two\nl\u{e9}\n").unwrap();
-        }
-        let mut sources = Sources::default();
-        for (name, line, expected) in [
-            ("app.py", 2, Some("  two")),
-            ("app.py", 3, Some("l\u{e9}")),
-            ("app.py", 0, None),
-            ("app.py", 4, None),
-            ("secret.txt", 1, None),
-            ("folder.py", 1, None),
-            ("absent.py", 1, None),
-        ] {
-            let path = directory.join(name);
-            let found = sources.line(path.to_str().unwrap(), line);
-            assert_eq!(found.as_deref(), expected, "{name}:{line}");
-        }
-        // Nothing writes into this pipe.
-        let pipe = directory.join("pipe.py");
-        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert_eq!(sources.line(pipe.to_str().unwrap(), 1), None);
-        for name in ["app.py", "<string>", "/dev/zero", ""] {
-            assert_eq!(sources.line(name, 1), None, "{name}");
-        }
-        std::fs::remove_dir_all(directory).unwrap();
     }
 }
