@@ -78,7 +78,9 @@ def main() -> None:
     first, *_, last = machine.cores()
     scenario = Scenario("window", "", options.app)
     (server,) = choose_servers(["lockgate"])
-    admin_ports = {"without": 0, "closed": free_port(), "open": free_port()}
+    # Beside the ports of the servers, which are chosen later.
+    first_port = free_port() + 500
+    admin_ports = {"without": 0, "closed": first_port, "open": first_port + 1}
     with ExitStack() as stack:
         running = {}
         for name, port in admin_ports.items():

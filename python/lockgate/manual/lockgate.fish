@@ -70,7 +70,7 @@ complete -c lockgate -n '__lockgate_is_at ' -s b -l bind -x -a '127.0.0.1:8000 0
 complete -c lockgate -n '__lockgate_is_at ' -l protocol -x -a 'http uwsgi' -d 'The protocol of addresses in bind that have no scheme'
 complete -c lockgate -n '__lockgate_is_at ' -l uwsgi-allow-ips -l uwsgi-allow-from -x -d 'Web servers that may connect where the uwsgi protocol is spoken'
 complete -c lockgate -n '__lockgate_is_at ' -l admin-bind -x -a '127.0.0.1:9000 none unix:' -d 'Address of the admin listener'
-complete -c lockgate -n '__lockgate_is_at ' -l admin-actions -l no-admin-actions -d 'Allow the page of the admin listener to act: reload, stop, upgrade, workers, maintenance'
+complete -c lockgate -n '__lockgate_is_at ' -l admin-actions -l no-admin-actions -d 'Allow the page of the admin listener to act, such as to reload'
 complete -c lockgate -n '__lockgate_is_at ' -l admin-show -x -a 'paths targets' -d 'What the admin listener shows of request targets: paths, or targets with query strings'
 complete -c lockgate -n '__lockgate_is_at ' -l backlog -x -d 'Maximum length of the kernel\'s queue of connections that wait to be accepted'
 complete -c lockgate -n '__lockgate_is_at ' -l reuse-port -l no-reuse-port -d 'Allow another server to listen on the same addresses (SO_REUSEPORT)'

@@ -111,7 +111,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["admin-actions"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Allow the page of the admin listener to act: reload, stop, upgrade, workers, maintenance. Its \
+        doc: "Allow the page of the admin listener to act, such as to reload. Its \
               buttons act for the user whom the browser runs as, who has to be root or the user of the server, as for \
               `lockgate ctl`; actions of pages of other origins are refused in any case. A change takes effect at the \
               next start.",
