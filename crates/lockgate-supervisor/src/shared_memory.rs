@@ -1,7 +1,6 @@
 //! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
-//! response cache and the log of its purges, the table of rate limits, and the logs of spans and of
-//! lines of the error log.
-//! response cache and the log of its purges, the table of rate limits, the log of spans, and the history.
+//! response cache and the log of its purges, the table of rate limits, the logs of spans and of lines of the
+//! error log, and the history.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
