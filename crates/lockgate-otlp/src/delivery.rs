@@ -1,6 +1,7 @@
 //! Sending of one signal: the requests to its path, once more where OTLP allows it, and what is logged of failures.
+//!
+//! It never sleeps until a retry: the same thread sends the other signals.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::{OtlpConfig, OtlpSignal};
@@ -18,6 +19,8 @@ pub(crate) struct Delivery {
     config: OtlpConfig,
     path: String,
     version: String,
+    /// The last body was not taken and may be sent once more, from this time on.
+    not_before: Option<Instant>,
     pub(crate) reports: Reports,
 }
 
@@ -28,38 +31,45 @@ impl Delivery {
         Self {
             reports: Reports::new(signal, format!("http://{host}:{port}{path}")),
             path,
+            not_before: None,
             config: config.clone(),
             version: version.to_owned(),
         }
     }
 
-    /// Sends a body of `count` spans or the like. What the collector does not take is dropped.
-    pub(crate) fn send(&mut self, host: &dyn Host, body: &[u8], count: u64) {
-        let messages = match self.post(body) {
+    /// Whether the time of a retry has come, if the collector has asked for one.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| now >= at)
+    }
+
+    /// Sends a body of `count` spans or the like. `false`: send them once more as soon as it [is open](Self::is_open).
+    /// That is asked for once, not while the collector fails, and not if this attempt `is_last`; then they are dropped.
+    pub(crate) fn send(
+        &mut self,
+        host: &dyn Host,
+        body: &[u8],
+        count: u64,
+        (now, is_last): (Instant, bool),
+    ) -> bool {
+        let begun = Instant::now();
+        let sent = collector::send(&self.config, &self.path, &self.version, body);
+        let may_retry = self.not_before.take().is_none() && !self.reports.is_failing() && !is_last;
+        let messages = match sent {
             Ok(refused) => [
                 self.reports.on_sent(),
                 self.reports.on_refused(refused, Instant::now()),
             ],
-            Err(failure) => [self.reports.on_failed(&failure, count), None],
+            Err(failure) => {
+                if let Some(delay) = failure.retry_after(RETRY).filter(|_| may_retry) {
+                    self.not_before = Some(now + begun.elapsed() + delay.min(LONGEST_RETRY));
+                    return false;
+                }
+                [self.reports.on_failed(&failure, count), None]
+            }
         };
         for (level, text) in messages.into_iter().flatten() {
             host.write(level, &text);
         }
-    }
-
-    /// Returns how much was refused. Tries twice, unless the last attempt for another body has failed, too.
-    fn post(&self, body: &[u8]) -> Result<u64, collector::Failure> {
-        let send = || collector::send(&self.config, &self.path, &self.version, body);
-        let failure = match send() {
-            Ok(refused) => return Ok(refused),
-            Err(failure) => failure,
-        };
-        match failure.retry_after(RETRY) {
-            Some(delay) if !self.reports.is_failing() => {
-                thread::sleep(delay.min(LONGEST_RETRY));
-                send()
-            }
-            _ => Err(failure),
-        }
+        true
     }
 }

@@ -139,11 +139,13 @@ impl Exporter {
             Stage::Stopping => now + interval >= due + LAST_METRICS.min(interval),
             Stage::Ending => true,
         };
-        if is_due {
+        let is_last = stage == Stage::Ending;
+        if is_due && (is_last || self.metrics.is_open(now)) {
             let mut body = Vec::new();
             host.write_metrics(&mut body, resource(&self.config, &self.sender));
-            self.metrics.send(host, &body, 1);
-            self.metrics_due = Some(now + interval);
+            if self.metrics.send(host, &body, 1, (now, is_last)) {
+                self.metrics_due = Some(now + interval);
+            }
         }
     }
 }
@@ -160,12 +162,19 @@ fn send(
     if let Some((level, text)) = delivery.reports.on_lost(lost, now) {
         host.write(level, &text);
     }
+    let is_last = stage == Stage::Ending;
+    if !is_last && !delivery.is_open(now) {
+        return false;
+    }
     let is_full = queue.is_full();
     if queue.is_due(now, stage != Stage::Running) {
         let mut body = Vec::new();
         write(&mut body, queue.batch());
         let count = queue.batch().len() as u64;
-        delivery.send(host, &body, count);
+        // A successor of this process sends what is not cleared.
+        if !delivery.send(host, &body, count, (now, is_last)) {
+            return false;
+        }
         queue.clear();
     }
     is_full
@@ -330,6 +339,7 @@ mod tests {
             append(log, 1);
             exporter.step(&host, Stage::Running, start);
             exporter.step(&host, Stage::Running, start + Duration::from_secs(5));
+            exporter.step(&host, Stage::Running, start + Duration::from_secs(30));
             let requests = collector.join().unwrap();
             assert!(requests.windows(2).all(|two| two[0] == two[1]));
             let messages = host.0.into_inner().unwrap().join("\n");
@@ -340,6 +350,70 @@ mod tests {
             );
             assert!(batch(&exporter) == 0);
         }
+    }
+
+    #[test]
+    fn a_collector_that_asks_for_a_retry_of_spans_delays_neither_lines_nor_metrics() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (spans, lines) = (log(1 << 20), log(1 << 20));
+        let config = OtlpConfig {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            path: "/v1/traces".into(),
+            logs: true,
+            metrics: true,
+            metrics_interval: Duration::from_secs(1),
+            ..OtlpConfig::default()
+        };
+        let recorded = Recorded {
+            spans: Some(spans),
+            lines: Some(lines),
+        };
+        const LATER: &str = "HTTP/1.1 503 x\r\nRetry-After: 3600\r\n\r\n";
+        const TAKEN: &str = "HTTP/1.1 200 OK\r\n\r\n";
+        let answers = &[LATER, TAKEN, TAKEN, TAKEN, TAKEN];
+        let collector = thread::spawn(move || collect(listener, answers));
+        let start = Instant::now();
+        let mut exporter = started(config, recorded, start);
+        let host = Recorder::default();
+        append(spans, BATCH as u64);
+        let line = LogLine {
+            time: 1,
+            level: Level::Info,
+            pid: 1,
+            worker: None,
+            trace_id: 0,
+            span_id: 0,
+            lost_before: 0,
+            logger: "lockgate",
+            message: b"m",
+        };
+        let mut record = Vec::new();
+        line.encode(&mut record);
+        lines.append(LINES, b"", &record, 0).unwrap();
+        for seconds in [0, 10, 11, 29, 45] {
+            let now = start + Duration::from_secs(seconds);
+            exporter.metrics_due = exporter.metrics_due.filter(|_| seconds < 29);
+            assert!(
+                !exporter.step(&host, Stage::Running, now) || seconds == 45,
+                "the loop spins at {seconds} s"
+            );
+            assert_eq!(batch(&exporter), if seconds < 45 { BATCH } else { 0 });
+        }
+        assert!(start.elapsed() < Duration::from_secs(25), "it has slept");
+        let requests = collector.join().unwrap();
+        let paths = requests.iter().map(|text| text.split(' ').nth(1).unwrap());
+        assert_eq!(
+            paths.collect::<Vec<_>>(),
+            [
+                "/v1/traces",
+                "/v1/logs",
+                "/v1/metrics",
+                "/v1/metrics",
+                "/v1/traces"
+            ]
+        );
+        assert!(host.0.into_inner().unwrap().is_empty());
     }
 
     #[test]
