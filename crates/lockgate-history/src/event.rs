@@ -1,6 +1,6 @@
 //! Events: what has happened to a server that its operator should know when something is wrong.
 
-use lockgate_observe::Level;
+use lockgate_observe::{Level, without_middle};
 
 use crate::bytes::{Reader, Writer};
 use crate::point::Moment;
@@ -182,7 +182,8 @@ impl Event {
             self.worker.map_or(0, |slot| slot as u64 + 1),
             self.generation,
         ]);
-        writer.bytes(shortened(&without_queries(&self.text)).as_bytes());
+        let text = without_queries(&self.text);
+        writer.bytes(&without_middle(text.as_bytes(), MOST_TEXT));
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -223,19 +224,6 @@ fn without_queries(text: &str) -> String {
     }
     kept.push_str(rest);
     kept
-}
-
-/// Without the middle of a text that is too long: its first line says what failed, its last one why.
-fn shortened(text: &str) -> String {
-    const GAP: &str = "\n[...]\n";
-    if text.len() <= MOST_TEXT {
-        return text.to_owned();
-    }
-    let half = (MOST_TEXT - GAP.len()) / 2;
-    let start = (0..=half).rfind(|&at| text.is_char_boundary(at));
-    let end = (text.len() - half..=text.len()).find(|&at| text.is_char_boundary(at));
-    let (start, end) = (start.unwrap_or(0), end.unwrap_or(text.len()));
-    format!("{}{GAP}{}", &text[..start], &text[end..])
 }
 
 #[cfg(test)]

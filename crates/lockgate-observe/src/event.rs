@@ -138,6 +138,24 @@ pub fn shorten(message: &str, most: usize) -> Cow<'_, str> {
     ))
 }
 
+/// A text without its middle if it is longer than `most` bytes: the first line of a traceback says what failed, the last
+/// one why. It then has at most `most` bytes, and no character of UTF-8 is split.
+pub fn without_middle(text: &[u8], most: usize) -> Cow<'_, [u8]> {
+    const GAP: &[u8] = b"\n[...]\n";
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let half = most.saturating_sub(GAP.len()) / 2;
+    // No character has more than three continuation bytes; what has more is not UTF-8.
+    let is_boundary = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let (head, tail) = (half, text.len() - half);
+    let head = (head.saturating_sub(3)..=head).rfind(is_boundary);
+    let tail = (tail..=tail.saturating_add(3).min(text.len())).find(is_boundary);
+    let head = text.get(..head.unwrap_or(half)).unwrap_or_default();
+    let tail = (text.get(tail.unwrap_or(text.len() - half)..)).unwrap_or_default();
+    Cow::Owned([head, GAP, tail].concat())
+}
+
 fn write_line(out: &mut Vec<u8>, line: &str) {
     let mut written = 0;
     for (index, character) in line.char_indices() {
@@ -304,6 +322,25 @@ mod tests {
         let shortened = shorten("ééééééé", 10);
         assert!(shortened.starts_with("éé\n... 6 of 14 "), "{shortened}");
         assert!(shortened.ends_with("\néé"), "{shortened}");
+    }
+
+    #[test]
+    fn a_text_without_its_middle_has_both_ends_and_no_split_character() {
+        assert_eq!(&*without_middle(b"0123456789", 10), b"0123456789");
+        for letter in ["x", "é", "日", "🦀"] {
+            for most in 40..60 {
+                let long = format!("first {} last", letter.repeat(100));
+                let short = without_middle(long.as_bytes(), most);
+                let short = std::str::from_utf8(&short).unwrap();
+                assert!(short.len() <= most && short.len() + 8 > most, "{short}");
+                assert!(short.starts_with("first ") && short.ends_with(" last"));
+                assert_eq!(short.matches("\n[...]\n").count(), 1, "{short}");
+            }
+        }
+        let binary = without_middle(&[0x80; 100], 47).into_owned();
+        let part = [0x80; 20];
+        assert_eq!(binary, [&part[..], b"\n[...]\n", &part].concat());
+        assert_eq!(&*without_middle(b"0123456789", 3), b"\n[...]\n");
     }
 
     #[test]

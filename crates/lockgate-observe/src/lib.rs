@@ -32,7 +32,9 @@ pub use access::{AccessFormat, AccessRecord, Outcome};
 pub use certificates::{CertificateView, CertificatesView, RenewalView, certificate_metrics};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
-pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
+pub use event::{
+    Level, append_text, reads_as_event, shorten, without_middle, write_event, write_json_event,
+};
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
 pub use limits::{LimitView, LimitsView, OffenderView, SharingView, limit_metrics, write_limits};

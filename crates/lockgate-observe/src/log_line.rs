@@ -3,7 +3,7 @@
 //!
 //! Invariant: what is read is what was written, or nothing.
 
-use crate::event::Level;
+use crate::event::{Level, without_middle};
 
 /// Bytes of a message that are kept.
 const LONGEST_MESSAGE: usize = 16 * 1024;
@@ -42,7 +42,7 @@ const LEVELS: [Level; 5] = [
 ];
 
 impl<'a> LogLine<'a> {
-    /// Appends the record to `out`; long texts are cut.
+    /// Appends the record to `out`. A long name is cut, and a long message loses its middle.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let level = LEVELS.iter().position(|level| *level == self.level);
         let logger = self.logger.as_bytes();
@@ -51,7 +51,7 @@ impl<'a> LogLine<'a> {
             false if logger.len() > LONGEST_NAME => b"",
             false => logger,
         };
-        let message = self.message.get(..LONGEST_MESSAGE).unwrap_or(self.message);
+        let message = without_middle(self.message, LONGEST_MESSAGE);
         out.extend_from_slice(&self.trace_id.to_le_bytes());
         for number in [self.time, self.span_id, self.lost_before] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -61,7 +61,7 @@ impl<'a> LogLine<'a> {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.push(level.unwrap_or_default() as u8);
-        for text in [logger, message] {
+        for text in [logger, &message] {
             out.extend_from_slice(&(text.len() as u16).to_le_bytes());
             out.extend_from_slice(text);
         }
@@ -148,20 +148,23 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_and_the_process_may_be_none_of_a_worker() {
-        let (name, message) = (
-            "n".repeat(LONGEST_NAME + 1),
-            vec![b'a'; LONGEST_MESSAGE + 1],
+        let name = "n".repeat(LONGEST_NAME + 1);
+        let message = format!(
+            "Traceback:\n{}\nValueError: why",
+            "é".repeat(LONGEST_MESSAGE)
         );
         let mut bytes = Vec::new();
         let written = LogLine {
             worker: None,
-            ..line(&name, &message)
+            ..line(&name, message.as_bytes())
         };
         written.encode(&mut bytes);
         let read = LogLine::decode(&bytes).unwrap();
         assert_eq!(read.worker, None);
         assert_eq!(read.logger.len(), LONGEST_NAME);
-        assert_eq!(read.message.len(), LONGEST_MESSAGE);
+        let text = std::str::from_utf8(read.message).unwrap();
+        assert!((LONGEST_MESSAGE - 8..=LONGEST_MESSAGE).contains(&text.len()));
+        assert!(text.starts_with("Traceback:\né") && text.ends_with("é\nValueError: why"));
         let wide = "é".repeat(LONGEST_NAME);
         bytes.clear();
         line(&wide[..], b"").encode(&mut bytes);
