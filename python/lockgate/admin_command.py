@@ -38,16 +38,28 @@ def run(admin: str | None, command: Callable[[str], int]) -> int:
         # Names and targets are untrusted; characters that the terminal cannot encode are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return command(admin or configured_address())
+        code = command(admin or configured_address())
+        # What is written at the exit of Python would fail there.
+        print(end="", flush=True)
+        return code
     except Unreachable as problem:
         print(f"lockgate: {problem}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader has closed the pipe. Without this, Python would report that again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has closed the pipe.
+        discard_output()
         return 0
+    except OSError as problem:
+        discard_output()
+        print(f"lockgate: cannot write the output: {problem.strerror or problem}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def discard_output() -> None:
+    """Without this, Python would try to write the rest at exit, and report the same failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def configured_address() -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
+import stat
 import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lockgate.admin_client import ANSWER_SECONDS, Refused, Unreachable, exchange, printable
@@ -102,10 +104,39 @@ def profile(address: str, options: argparse.Namespace) -> None:
         sys.stdout.write(answer.decode())
         return
     try:
-        file.write_bytes(answer)
+        replace(file, answer)
     except OSError as error:
         raise Unreachable(f"cannot write {file}: {error.strerror}") from None
     print(f"wrote {printable(str(file))}")
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Writes the file beside its place and renames it: a full disk leaves the old one."""
+    present = file.stat() if file.exists() else None
+    if present is not None and not stat.S_ISREG(present.st_mode):
+        # Such as a pipe or /dev/stdout.
+        file.write_bytes(content)
+        return
+    # A symbolic link stays.
+    place = file.resolve()
+    beside = place.with_name(f".lockgate-{secrets.token_hex(8)}")
+    try:
+        stream = beside.open("xb")
+    except PermissionError:
+        # The directory belongs to another user, the file perhaps not.
+        file.write_bytes(content)
+        return
+    try:
+        with stream:
+            if present is not None:
+                with suppress(PermissionError):
+                    os.chown(stream.fileno(), present.st_uid, present.st_gid)
+                os.chmod(stream.fileno(), stat.S_IMODE(present.st_mode))
+            stream.write(content)
+        beside.replace(place)
+    except BaseException:
+        beside.unlink()
+        raise
 
 
 def check_writable(file: Path) -> None:

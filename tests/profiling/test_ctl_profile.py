@@ -1,7 +1,12 @@
 """`lockgate ctl profile` and `/profile`: what is asked for, refused and written."""
 
 import http.server
+import os
+import resource
 import socketserver
+import stat
+import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -18,7 +23,7 @@ def listener(tmp_path):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            assert self.headers["Lockgate-Action"]
+            assert self.headers["Lockgate-Action"] or not self.path.startswith("/profile")
             server.asked.append(self.path)
             status, body = server.answer
             self.send_response(status)
@@ -121,6 +126,83 @@ def test_what_the_server_refuses_is_reported(listener, tmp_path, status, body, p
     said = ctl(tmp_path, "-o", "a.svg")
     assert said.returncode == 1 and part in said.stderr, said
     assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_file_keeps_its_mode_and_a_symbolic_link_stays(listener, tmp_path, mode):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "real.txt").chmod(mode)
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    assert ctl(tmp_path, "-o", "link.txt").returncode == 0
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == BODY
+    assert stat.S_IMODE((tmp_path / "real.txt").stat().st_mode) == mode
+
+
+def test_a_full_disk_keeps_the_old_profile(listener, tmp_path):
+    old = "old\n" * 1000
+    (tmp_path / "a.txt").write_text(old)
+    listener.answer = (200, "x" * 100_000)
+    # A file beyond the limit is refused like one on a full disk.
+    command = ["profile", "--admin", f"unix:{tmp_path}/admin", "-o", "a.txt"]
+    said = limited(["ctl", *command], tmp_path, 50_000)
+    assert said.returncode == 1, said
+    assert said.stderr == "lockgate: cannot write a.txt: File too large\n"
+    assert (tmp_path / "a.txt").read_text() == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "admin"]
+
+
+def limited(arguments, directory, size):
+    """Runs a command that can write no file of more than `size` bytes."""
+    return subprocess.run(
+        [sys.executable, "-m", "lockgate", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+
+
+def test_a_profile_can_go_to_a_pipe_and_to_standard_output(listener, tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe.txt").read_text()))
+    reader.start()
+    assert ctl(tmp_path, "-o", "pipe.txt").returncode == 0
+    reader.join(10)
+    assert read == [BODY]
+    (tmp_path / "out.txt").symlink_to("/dev/stdout")
+    assert ctl(tmp_path, "-o", "out.txt").stdout == f"{BODY}wrote out.txt\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["profile"], BODY),
+        (["status"], '{"name": "lockgate"}'),
+        (["metrics"], "x 1\n"),
+        (["events", "--json"], '{"name": "lockgate", "events": [{}], "last": 0}'),
+        (["stacks"], '{"name": "lockgate", "workers": []}'),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(listener, tmp_path, arguments, answer):
+    listener.answer = (200, answer)
+    where = ["--admin", f"unix:{tmp_path}/admin"]
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            [sys.executable, "-m", "lockgate", "ctl", *arguments, *where],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    expected = "lockgate: cannot write the output: No space left on device\n"
+    assert (said.returncode, said.stderr) == (1, expected)
 
 
 def ask(admin, target, *headers, method="GET"):
