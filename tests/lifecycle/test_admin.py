@@ -85,13 +85,15 @@ def test_a_client_that_leaves_within_a_streamed_body_has_gone(start, tmp_path):
     assert (lost["client_gone"], lost["aborted"]) == (2, 0)
 
 
-def test_the_bytes_of_a_streamed_body_are_counted(start, tmp_path):
+@pytest.mark.parametrize("headers", [[], ["Connection: close"]], ids=["", "close"])
+def test_the_bytes_of_a_streamed_body_are_counted(start, tmp_path, headers):
     admin = Admin(start, tmp_path, "streaming:app", "--stream-request-body", "/")
     body = bytes(300_000)
     with admin.server.connect() as wire:
-        wire.send(request("POST", "/digest?1000", f"Content-Length: {len(body)}"))
+        wire.send(request("POST", "/digest?1000", f"Content-Length: {len(body)}", *headers))
         wire.send(body)
         assert wire.response().status == 200
+    # No other event wakes the worker.
     eventually(lambda: admin.status()["received_bytes"] > len(body), what="all of it is counted")
 
 

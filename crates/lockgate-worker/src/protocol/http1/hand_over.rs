@@ -90,8 +90,8 @@ impl Http1 {
             self.link.readable = true;
         }
         if self.context.metrics.counted().is_some() {
-            // Counted by the leader, as all bytes received.
-            self.context.inbox.push(Returned::Received(received), false);
+            // Counted by the leader, as all bytes received. Nothing else may wake it: the client may have left.
+            self.context.inbox.push(Returned::Received(received), true);
         }
     }
 
