@@ -88,6 +88,29 @@ def test_the_log_is_written_as_before_while_the_collector_is_gone(start, collect
         again.close()
 
 
+def test_what_a_reload_turns_on_in_vain_is_reported(start, collector, tmp_path):
+    settings = tmp_path / "lockgate.toml"
+    settings.write_text("")
+    server = start("hello:app", "--config", str(settings))
+    settings.write_text(
+        f'otlp = "{collector.url}"\notlp_interval = "100ms"\notlp_logs = true\n'
+        'otlp_metrics = true\notlp_metrics_interval = "1s"\n'
+    )
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("reload: done", within=20)
+    assert server.errors.count("] otlp, otlp_logs: turned on by a reload") == 1
+    assert server.get("/").status == 200
+    eventually(lambda: collector.value("lockgate.responses", "2xx") == 1, within=20)
+    # As the message advises.
+    before = len(server.errors)
+    server.signal(signal.SIGUSR2)
+    server.wait_for_log("reload: done in", within=20, since=before)
+    assert server.get("/").status == 200
+    assert len(collector.spans(1)) == 1
+    collector.line("ready")
+    assert server.errors.count("turned on by a reload") == 1
+
+
 def test_lines_that_the_collector_refuses_are_counted(start, collector):
     refusal = {"partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "no\\nthanks"}}
     collector.body = json.dumps(refusal).encode()

@@ -322,6 +322,14 @@ impl MainLoop {
         match prepared {
             Ok(rules) => {
                 let config = &self.generations.get_mut(Generation::Next).config;
+                let missing = self.memory.missing_for(config).join(", ");
+                if !missing.is_empty() {
+                    let message = format!(
+                        "{missing}: turned on by a reload, which cannot create the shared memory for it: nothing is recorded \
+                         until the server is restarted, or upgraded in place (USR2)"
+                    );
+                    hooks.log(Level::Warning, &message);
+                }
                 self.optional.watch(config, Instant::now(), hooks);
                 Event::Prepared(rules)
             }

@@ -69,6 +69,21 @@ impl SharedMemory {
         }
     }
 
+    /// The settings of a reload that need memory which is only created at the start.
+    pub(crate) fn missing_for(&self, config: &Config) -> Vec<&'static str> {
+        let Some(otlp) = &config.identity.otlp else {
+            return Vec::new();
+        };
+        let mut names = Vec::new();
+        if self.span_log.get().is_none() {
+            names.push("otlp");
+        }
+        if otlp.logs && self.line_log.get().is_none() {
+            names.push("otlp_logs");
+        }
+        names
+    }
+
     /// A process of the server has ended, and perhaps held a lock.
     pub(crate) fn on_exit(&self, pid: u32) {
         if let Some(store) = self.store.get() {
