@@ -50,7 +50,7 @@ use profile::Profiling;
 use publishing::Publishing;
 use purging::Purging;
 use sampling::Sampling;
-use sources::SourceFiles;
+use sources::{Reader, SourceFiles};
 
 pub(crate) use limits::view as limits_view;
 
@@ -256,6 +256,10 @@ impl App for Admin {
 
 impl Admin {
     fn answer(&self, request: &mut Request, sender: Sender, reply: &mut Reply) -> Answer {
+        let reader = match request.client().host().is_empty() {
+            true => Reader::Server,
+            false => Reader::Anyone,
+        };
         let head = &request.head;
         if publishing::is_path(head.path()) {
             self.publishing.answer(request, reply, unix_seconds())
@@ -278,17 +282,20 @@ impl Admin {
             (self.profiling).answer(head.query(), has_header, is_wanted, unix_seconds())
         } else if head.path() == history::PATH {
             match &self.recording {
-                Some(recording) => recording.answer(head.query(), &self.sources.sources()),
+                Some(recording) => {
+                    let sources = self.sources.sources(reader);
+                    recording.answer(head.query(), &sources)
+                }
                 None => Answer::text(404, "Not Found", PLACES),
             }
         } else if head.path() == events::PATH {
             events::answer(self.recording.as_deref(), head.query())
         } else {
-            self.read(head.path())
+            self.read(head.path(), reader)
         }
     }
 
-    fn read(&self, path: &[u8]) -> Answer {
+    fn read(&self, path: &[u8], reader: Reader) -> Answer {
         let now = monotonic_nanos();
         let mut body = Vec::new();
         match path {
@@ -315,7 +322,7 @@ impl Admin {
                 (true, text) => Answer::text(200, "OK", &text),
                 (false, text) => Answer::text(503, "Service Unavailable", &text),
             },
-            now::PATH => self.now(),
+            now::PATH => self.now(reader),
             _ => Answer::text(404, "Not Found", PLACES),
         }
     }

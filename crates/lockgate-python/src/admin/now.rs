@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lockgate_history::{Now, Usage};
 
 use super::answer::{Answer, JSON, VERSION};
+use super::sources::Reader;
 use super::{Admin, readiness};
 use crate::clock::moment;
 use crate::metrics::cache_counts;
@@ -13,7 +14,7 @@ use crate::metrics::cache_counts;
 pub(super) const PATH: &[u8] = b"/now";
 
 impl Admin {
-    pub(super) fn now(&self) -> Answer {
+    pub(super) fn now(&self, reader: Reader) -> Answer {
         let at = moment();
         let usage: HashMap<u64, Usage> = (self.recording.as_ref())
             .map(|recording| recording.usage())
@@ -33,7 +34,7 @@ impl Admin {
             cache: self.counted.responses.as_ref().map(cache_counts),
         };
         let mut body = Vec::new();
-        let sources = self.sources.sources();
+        let sources = self.sources.sources(reader);
         let mut lines = |file: &str, line, loaded| sources.line(file, line, loaded);
         now.write(&mut body, &mut lines);
         Answer::ok(JSON, body)

@@ -2,7 +2,7 @@
 //! that hangs blocks it, and not the threads that answer. This process runs as the workers' user.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -48,13 +48,25 @@ struct Files {
 
 struct Source {
     text: String,
+    /// Whether every user may read the file.
+    is_public: bool,
     /// When the file, its name or its owner was last changed: milliseconds since 1970.
     changed: u64,
+}
+
+/// Who gets an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// The user and the group of the server, whom a unix socket lets in.
+    Server,
+    /// Any user of this machine: over TCP.
+    Anyone,
 }
 
 /// The files for one answer, with the time until which it waits for them.
 pub(super) struct Sources<'a> {
     files: &'a SourceFiles,
+    reader: Reader,
     until: Instant,
 }
 
@@ -81,9 +93,10 @@ impl SourceFiles {
     }
 
     /// For one answer that begins now.
-    pub(super) fn sources(&self) -> Sources<'_> {
+    pub(super) fn sources(&self, reader: Reader) -> Sources<'_> {
         Sources {
             files: self,
+            reader,
             until: Instant::now() + PATIENCE,
         }
     }
@@ -91,7 +104,7 @@ impl SourceFiles {
 
 impl Sources<'_> {
     /// The text of a line, from 1, of a file that was loaded at this time (milliseconds since 1970). `None` if it has
-    /// changed since, or is not read in time.
+    /// changed since, is not read in time, or is not for this reader.
     pub(super) fn line(&self, file: &str, line: u32, loaded: u64) -> Option<String> {
         let index = usize::try_from(line).ok()?.checked_sub(1)?;
         // What is kept is of files that the thread has read: other names cost nothing.
@@ -114,6 +127,9 @@ impl Sources<'_> {
         }
         let (_, source) = files.known.get(file)?;
         let source = (source.as_ref()).filter(|source| source.changed <= loaded)?;
+        if self.reader == Reader::Anyone && !source.is_public {
+            return None;
+        }
         source.text.lines().nth(index).map(str::to_owned)
     }
 }
@@ -159,6 +175,17 @@ fn is_python(path: &Path) -> bool {
     path.is_absolute() && path.extension().is_some_and(|ending| ending == "py")
 }
 
+/// Whether every user may read the file: its own mode, and that of each directory above it.
+fn is_public(path: &Path, mode: u32) -> bool {
+    const OTHERS_READ: u32 = 0o4;
+    const OTHERS_ENTER: u32 = 0o1;
+    let is_open = |directory: &Path| {
+        fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & OTHERS_ENTER != 0)
+    };
+    let real = path.canonicalize();
+    mode & OTHERS_READ != 0 && real.is_ok_and(|real| real.ancestors().skip(1).all(is_open))
+}
+
 fn read(path: &Path) -> Option<Source> {
     let nonblocking = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(open(path, OFlags::RDONLY | nonblocking, Mode::empty()).ok()?);
@@ -175,6 +202,7 @@ fn read(path: &Path) -> Option<Source> {
     let content = millis(metadata.mtime(), metadata.mtime_nsec());
     Some(Source {
         text: String::from_utf8_lossy(&bytes).into_owned(),
+        is_public: is_public(path, metadata.mode()),
         changed: content.max(millis(metadata.ctime(), metadata.ctime_nsec())),
     })
 }
@@ -182,6 +210,7 @@ fn read(path: &Path) -> Option<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use rustix::fs::{CWD, FileType};
@@ -197,7 +226,13 @@ mod tests {
     /// With time for a machine that is busy.
     fn line(files: &SourceFiles, path: &Path, line: u32, loaded: u64) -> Option<String> {
         let until = Instant::now() + Duration::from_secs(30);
-        Sources { files, until }.line(path.to_str().unwrap(), line, loaded)
+        let reader = Reader::Server;
+        let sources = Sources {
+            files,
+            reader,
+            until,
+        };
+        sources.line(path.to_str().unwrap(), line, loaded)
     }
 
     #[test]
@@ -248,10 +283,41 @@ mod tests {
     }
 
     #[test]
+    fn any_user_sees_lines_of_files_that_every_user_may_read() {
+        let directory = directory("private-sources");
+        let path = directory.join("app.py");
+        std::fs::write(&path, "one\n").unwrap();
+        let set_mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (of_file, of_directory, is_shown) in [
+            (0o644, 0o755, true),
+            (0o604, 0o711, true),
+            (0o640, 0o755, false),
+            (0o644, 0o750, false),
+        ] {
+            set_mode(&directory, of_directory);
+            set_mode(&path, of_file);
+            let files = SourceFiles::start().unwrap();
+            for (reader, is_shown) in [(Reader::Anyone, is_shown), (Reader::Server, true)] {
+                let sources = Sources {
+                    reader,
+                    until: Instant::now() + Duration::from_secs(30),
+                    files: &files,
+                };
+                let found = sources.line(path.to_str().unwrap(), 1, LATER);
+                let modes = (of_file, of_directory, reader);
+                assert_eq!(found.is_some(), is_shown, "{modes:?}");
+            }
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn an_answer_does_not_wait_for_files_that_are_not_read() {
         // The thread is stopped: its receiver is never read.
         let (files, _wanted) = SourceFiles::new();
-        let sources = files.sources();
+        let sources = files.sources(Reader::Server);
         let began = Instant::now();
         for number in 0..2 * MOST_WANTED {
             let name = format!("/nfs/{number}.py");
@@ -268,6 +334,7 @@ mod tests {
             for number in 0..count {
                 let source = Source {
                     text: "x".repeat(length),
+                    is_public: true,
                     changed: 0,
                 };
                 files.keep(format!("/{}.py", number % 1000), Some(source));
