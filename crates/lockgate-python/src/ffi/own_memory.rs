@@ -88,6 +88,10 @@ fn read_first_parts(parts: &mut [Part<'_>]) -> io::Result<usize> {
 
 /// The CPU time of a thread of this process; `None` if there is none of this TID.
 pub(crate) fn cpu_time(tid: u32) -> Option<Duration> {
+    // The clock of TID 0 is the caller's own. A thread state has 0 when its thread has ended.
+    if tid == 0 {
+        return None;
+    }
     // The clock of a thread: the complement of its TID, and CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED (the kernel's
     // include/linux/posix-timers_types.h).
     let clock = (!tid.cast_signed() << 3) | 6;
