@@ -13,7 +13,7 @@ use super::memory::{Memory, Part, int_at, word_at};
 use super::text;
 
 /// Most code objects that are kept: some 20 MiB. Threads are seen in a few thousand.
-const MOST_CODES: usize = 20_000;
+pub(super) const MOST_CODES: usize = 20_000;
 /// How often the texts of code that is not from a file are compared; others are in one of this number of stacks.
 const COMPARED_EVERY: u32 = 64;
 
@@ -71,6 +71,11 @@ impl CodeCache {
         let mut addresses: Vec<u64> = frames.iter().map(|frame| frame.code).collect();
         addresses.sort_unstable();
         addresses.dedup();
+        // Before the loop: a stack must not lose what was just read of it.
+        let is_full = self.codes.len() + addresses.len() > MOST_CODES;
+        if is_full && addresses.iter().any(|one| !self.codes.contains_key(one)) {
+            self.codes.clear();
+        }
         let size = self.layout.code.size;
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.resize(addresses.len() * size, 0);
@@ -96,9 +101,6 @@ impl CodeCache {
     ) -> Result<(), Unreadable> {
         if word_at(header, CLASS) != self.class {
             return Err(Unreadable::NotCode);
-        }
-        if self.codes.len() >= MOST_CODES && !self.codes.contains_key(&address) {
-            self.codes.clear();
         }
         let identity = self.layout.code.identity(header);
         let entry = match self.codes.entry(address) {

@@ -3,6 +3,8 @@
 mod process;
 
 use super::*;
+use crate::profiling::code_cache::MOST_CODES;
+use crate::profiling::frames::RawFrame;
 use crate::profiling::layout::tests::PUBLISHED_3_13;
 use process::{FakeProcess, FakeThreads};
 
@@ -254,5 +256,30 @@ fn a_thread_that_stays_is_looked_at_again() {
         case.set(70, cpu, Activity::Waiting);
         let round = round(&mut sampler, &mut stacks);
         assert_eq!(round.threads[0].activity, expected);
+    }
+}
+
+#[test]
+fn a_full_cache_of_code_loses_nothing_of_the_stack_that_is_read() {
+    let case = Case::new((3, 12));
+    let frame = |index: usize| RawFrame {
+        code: 0x1_0000_0000 + index as u64 * 0x1_0000,
+        instruction: 0,
+    };
+    let mut codes = CodeCache::new(case.layout, FakeProcess::target(case.layout).code_class);
+    let memory = &case.process;
+    for index in 0..MOST_CODES + 1 {
+        let function = ("f", "/srv/app.py", 1, table(&case.layout));
+        memory.put_code(&case.layout, frame(index).code, function);
+    }
+    let known: Vec<RawFrame> = (0..MOST_CODES - 1).map(frame).collect();
+    for some in known.chunks(500) {
+        codes.learn(&memory, some).unwrap();
+    }
+    // The last place is left, and two of these have none.
+    let stack = [0, MOST_CODES - 1, MOST_CODES].map(frame);
+    codes.learn(&memory, &stack).unwrap();
+    for frame in &stack {
+        assert!(codes.of(frame).is_some(), "{:#x}", frame.code);
     }
 }
