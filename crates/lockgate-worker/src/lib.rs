@@ -46,6 +46,8 @@ pub use lockgate_files::SharedFile;
 pub use metrics::monotonic_nanos;
 #[cfg(not(loom))]
 pub use transport::descriptors::fork_gate::FORK_GATE;
-pub use transport::descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
+pub use transport::descriptors::{
+    TrackedFd, register_ahead, take_inherited as take_inherited_descriptors,
+};
 pub use transport::outbox::SharedBytes;
 pub use worker::{Handle, Resources, Worker};

@@ -6,9 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::fd::OwnedFd;
 
 use lockgate_profile::Activity;
+use lockgate_worker::TrackedFd;
+use rustix::io::pread;
 
 use super::descriptors::{Descriptor, Descriptors};
 use super::memory::{Memory, Presence, int_at, word_at};
@@ -31,10 +33,11 @@ pub(super) struct Waits<M, D> {
     system_calls: SystemCallFiles,
 }
 
-/// The files that say which system call a thread is in. Opening one takes longer than reading it.
+/// The files that say which system call a thread is in. Opening one takes longer than reading it. Children that the
+/// application forks close them.
 #[derive(Default)]
 struct SystemCallFiles {
-    open: HashMap<u64, File>,
+    open: HashMap<u64, TrackedFd>,
 }
 
 impl SystemCallFiles {
@@ -47,6 +50,7 @@ impl SystemCallFiles {
             };
         }
         let file = File::open(format!("/proc/self/task/{tid}/syscall"))?;
+        let file = TrackedFd::new(OwnedFd::from(file));
         let text = content(&file)?;
         if self.open.len() >= MOST_FILES {
             self.open.clear();
@@ -57,10 +61,10 @@ impl SystemCallFiles {
 }
 
 /// What the file says now: the kernel writes it when it is read from its beginning.
-fn content(file: &File) -> io::Result<String> {
+fn content(file: &TrackedFd) -> io::Result<String> {
     // A number and eight addresses.
     let mut bytes = [0; 256];
-    let length = file.read_at(&mut bytes, 0)?;
+    let length = pread(file, &mut bytes, 0)?;
     let text = bytes.get(..length).unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
 }
@@ -350,6 +354,8 @@ fn channel_activity(channel: &str, presence: Presence) -> Activity {
 mod tests {
     use super::*;
     use crate::profiling::memory::Part;
+    use lockgate_worker::take_inherited_descriptors;
+    use std::os::fd::{AsFd, AsRawFd};
 
     /// Memory that has `struct pollfd`s of 3, 4 and -1 at 0x100, and the sets {3} and {64} at 0x200 and 0x300.
     struct Recorded;
@@ -419,6 +425,19 @@ mod tests {
             let mut waits = Waits::new(Recorded, Recorded, 0x5000..0x6000);
             assert_eq!(waits.in_call(call, 0), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn children_of_the_application_close_the_files_of_system_calls() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        let tid = u64::try_from(own).unwrap();
+        let mut files = SystemCallFiles::default();
+        if files.read(tid).is_err() {
+            // The kernel has no such files (CONFIG_HAVE_ARCH_TRACEHOOK), or keeps them from this user.
+            return;
+        }
+        let number = files.open[&tid].as_fd().as_raw_fd();
+        assert!(take_inherited_descriptors().contains(&number));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub struct TrackedFd {
 }
 
 impl TrackedFd {
+    /// Registers a descriptor.
     pub fn new(descriptor: OwnedFd) -> Self {
         register_ahead(&descriptor);
         Self { descriptor }
