@@ -4,6 +4,7 @@
 //! wait cost a system call each.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use lockgate_observe::{Running, ThreadEntry};
@@ -11,7 +12,7 @@ use lockgate_profile::{Activity, Frame, FrameId, MOST_FRAMES, StackId, Stacks};
 
 use super::code_cache::CodeCache;
 use super::frames::{FrameReader, RawStack, Unreadable};
-use super::layout::Layout;
+use super::layout::{CurrentFrame, Layout};
 use super::memory::{Memory, Presence, Threads};
 use super::threads::{ThreadList, ThreadState};
 
@@ -144,7 +145,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             round.failed = 1;
             return round;
         };
-        for state in states {
+        for state in self.one_per_thread(states) {
             let entry = entries.get(&state.tid).copied();
             match self.thread(stacks, state, entry, busy, &mut round.requests) {
                 Ok(observation) => round.threads.extend(observation),
@@ -154,6 +155,34 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         let now = self.round;
         self.seen.retain(|_, seen| seen.round == now);
         round
+    }
+
+    /// One state of each thread. A thread that has entered another interpreter has a state in each: the one with frames
+    /// counts, and the last one if several have some.
+    fn one_per_thread(&self, states: Vec<ThreadState>) -> Vec<ThreadState> {
+        let mut places: HashMap<u64, usize> = HashMap::with_capacity(states.len());
+        let mut chosen: Vec<ThreadState> = Vec::with_capacity(states.len());
+        for state in states {
+            match places.entry(state.tid) {
+                Entry::Vacant(place) => {
+                    place.insert(chosen.len());
+                    chosen.push(state);
+                }
+                Entry::Occupied(place) if self.has_frames(&state) => chosen[*place.get()] = state,
+                Entry::Occupied(_) => {}
+            }
+        }
+        chosen
+    }
+
+    fn has_frames(&self, state: &ThreadState) -> bool {
+        let frame = match self.layout.thread.current {
+            CurrentFrame::Direct(_) => Some(state.current),
+            CurrentFrame::Indirect { frame, .. } => {
+                (self.memory).word(state.current.wrapping_add(frame as u64))
+            }
+        };
+        frame.is_some_and(|frame| frame != 0)
     }
 
     fn thread(
@@ -172,7 +201,8 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         let began = || entry.and_then(ThreadEntry::current).unwrap_or_default();
         let mut before = began();
         let last = self.seen.get_mut(&tid);
-        let last = last.filter(|seen| seen.state.address == state.address);
+        // It may have entered another interpreter meanwhile.
+        let last = last.filter(|seen| seen.state.ident == state.ident);
         let used = last
             .as_ref()
             .map_or(Duration::ZERO, |seen| cpu.saturating_sub(seen.cpu));

@@ -283,3 +283,33 @@ fn a_full_cache_of_code_loses_nothing_of_the_stack_that_is_read() {
         assert!(codes.of(frame).is_some(), "{:#x}", frame.code);
     }
 }
+
+#[test]
+fn a_thread_in_two_interpreters_is_one_thread() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+        let main: &[(u64, i64)] = &[(MAIN, 2)];
+        let view: &[(u64, i64)] = &[(VIEW, 0)];
+        // It enters the other interpreter, leaves it, and calls it.
+        for (cpu, used, states, expected) in [
+            (5, 0, [main, &[]], "main /srv/app.py:10"),
+            (8, 3, [&[], view], "Café.größe /srv/名前.py:20"),
+            (12, 4, [main, &[]], "main /srv/app.py:10"),
+            (14, 2, [main, view], "Café.größe /srv/名前.py:20"),
+        ] {
+            let threads = states.map(|stack| (70, stack));
+            case.process.put_threads(&case.layout, &threads);
+            // Both have the control block of the first one.
+            let ident = 0x4100_0000 + case.layout.thread.ident as u64;
+            case.process.put_word(ident, 0x4001_0000);
+            case.set(70, cpu, Activity::Lock);
+            let round = round(&mut sampler, &mut stacks);
+            let seen: Vec<_> = (round.threads.iter())
+                .map(|thread| (shown(&stacks, thread.stack), thread.cpu))
+                .collect();
+            let used = Duration::from_millis(used);
+            assert_eq!(seen, [(vec![expected.to_owned()], used)], "{version:?}");
+        }
+    }
+}
