@@ -31,6 +31,7 @@ use pyo3::prelude::*;
 
 use descriptors::OwnDescriptors;
 use memory::{OwnMemory, OwnThreads};
+use own_process::Refusal;
 use recorder::Recorder;
 use sampler::{Sampler, Target};
 use waiting::Waits;
@@ -68,12 +69,36 @@ pub(crate) struct Checked(Target);
 ///
 /// # Errors
 /// Why threads cannot be sampled here.
-pub(crate) fn check(py: Python<'_>) -> Result<Checked, String> {
+pub(crate) fn check(py: Python<'_>) -> Result<Checked, Refusal> {
     own_process::target(py).map(Checked)
 }
 
+/// A profiler that is made when threads can be sampled.
+pub(crate) struct LateProfiler {
+    made: Result<Profiler, Refusal>,
+    requests: Requests,
+}
+
+impl LateProfiler {
+    pub(crate) fn new(checked: &Result<Checked, Refusal>, requests: &Requests) -> Self {
+        let made = checked.clone();
+        Self {
+            made: made.map(|checked| Profiler::new(checked, requests.clone())),
+            requests: requests.clone(),
+        }
+    }
+
+    /// The profiler. If its check has failed because of the number of threads, it waits for the GIL and checks again.
+    pub(crate) fn get(&mut self) -> Result<&mut Profiler, String> {
+        let Self { made, requests } = self;
+        Refusal::retry(made, || {
+            Python::attach(check).map(|checked| Profiler::new(checked, requests.clone()))
+        })
+    }
+}
+
 impl Profiler {
-    pub(crate) fn new(Checked(target): Checked, requests: Requests) -> Self {
+    fn new(Checked(target): Checked, requests: Requests) -> Self {
         let start = target.runtime;
         let gil = start..start + target.layout.runtime_size;
         let descriptors = OwnDescriptors {

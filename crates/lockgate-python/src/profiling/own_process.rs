@@ -15,8 +15,43 @@ use super::layout::{Layout, Unsupported};
 use super::memory::{Memory, OwnMemory, word_at};
 use super::sampler::Target;
 use super::text::shortened;
-use super::threads::ThreadList;
+use super::threads::{MOST_THREADS, ThreadList};
 use crate::ffi::own_memory;
+
+/// Why threads cannot be sampled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// As long as the process lives.
+    Never(String),
+    /// Until its threads are fewer, or change less: the next request checks again.
+    NotNow(String),
+}
+
+impl Refusal {
+    fn changing_threads() -> Self {
+        let text = "its Python threads start and end faster than they can be read: try again";
+        Self::NotNow(text.to_owned())
+    }
+
+    fn too_many_threads() -> Self {
+        Self::NotNow(format!(
+            "it has more than {MOST_THREADS} Python threads, and the thread that checks what is read was not among the first ones: try again"
+        ))
+    }
+
+    /// What was refused and may work now, made again with `make`.
+    pub(super) fn retry<T>(
+        made: &mut Result<T, Self>,
+        make: impl FnOnce() -> Result<T, Self>,
+    ) -> Result<&mut T, String> {
+        if let Err(Self::NotNow(_)) = made {
+            *made = make();
+        }
+        made.as_mut().map_err(|refusal| match refusal {
+            Self::Never(why) | Self::NotNow(why) => why.clone(),
+        })
+    }
+}
 
 /// How much of a control block is searched for the TID: glibc has it in the first KiB, musl in the first 100 bytes.
 const CONTROL_BLOCK: usize = 2048;
@@ -28,7 +63,14 @@ const PROBES: usize = 4;
 type Frames = Vec<(String, String, u32)>;
 
 /// What the sampler of this process reads, or why it must not: then stacks would be wrong.
-pub(super) fn target(py: Python<'_>) -> Result<Target, String> {
+pub(super) fn target(py: Python<'_>) -> Result<Target, Refusal> {
+    let (memory, target) = found(py).map_err(Refusal::Never)?;
+    check(py, memory, target)?;
+    Ok(target)
+}
+
+/// What is to be checked.
+fn found(py: Python<'_>) -> Result<(OwnMemory, Target), String> {
     let version = py.version_info();
     let python = |error: PyErr| format!("Python says: {error}");
     if let Some(kind) = build(py).map_err(python)? {
@@ -52,8 +94,7 @@ pub(super) fn target(py: Python<'_>) -> Result<Target, String> {
         code_class: code_class.as_ptr().addr() as u64,
         tid_offset,
     };
-    check(py, memory, target)?;
-    Ok(target)
+    Ok((memory, target))
 }
 
 /// The first words of `_PyRuntime`.
@@ -136,13 +177,13 @@ K\u{e4}se().\u{540d}\u{524d}(40)
 ";
 
 /// Compares what is read of this thread with what Python says.
-fn check(py: Python<'_>, memory: OwnMemory, target: Target) -> Result<(), String> {
-    let comparisons: Arc<Mutex<Vec<Result<(), String>>>> = Arc::default();
+fn check(py: Python<'_>, memory: OwnMemory, target: Target) -> Result<(), Refusal> {
+    let comparisons: Arc<Mutex<Vec<Result<(), Refusal>>>> = Arc::default();
     let results = Arc::clone(&comparisons);
     let probe = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         let expected: Frames = arguments.get_item(0)?.call0()?.extract()?;
-        let result =
-            frames_of_this_thread(memory, target).and_then(|frames| compare(&frames, &expected));
+        let result = frames_of_this_thread(memory, target)
+            .and_then(|frames| compare(&frames, &expected).map_err(Refusal::Never));
         let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
         results.push(result);
         PyResult::Ok(())
@@ -152,31 +193,36 @@ fn check(py: Python<'_>, memory: OwnMemory, target: Target) -> Result<(), String
         globals.set_item("probe", PyCFunction::new_closure(py, None, None, probe)?)?;
         py.run(PROGRAM, Some(&globals), None)
     };
-    run().map_err(|error| format!("the self-check has failed: {error}"))?;
+    let failed = |error| Refusal::Never(format!("the self-check has failed: {error}"));
+    run().map_err(failed)?;
     let mut results = comparisons.lock().unwrap_or_else(PoisonError::into_inner);
     match results.len() {
         PROBES => results.drain(..).collect(),
-        count => Err(format!("the self-check has compared {count} stacks")),
+        count => Err(Refusal::Never(format!(
+            "the self-check has compared {count} stacks"
+        ))),
     }
 }
 
-fn frames_of_this_thread(memory: OwnMemory, target: Target) -> Result<Frames, String> {
+fn frames_of_this_thread(memory: OwnMemory, target: Target) -> Result<Frames, Refusal> {
     let Target { layout, .. } = target;
-    let wrong = |what: &str| format!("its stacks are not what Python says: {what}");
+    let wrong = |what: &str| Refusal::Never(format!("its stacks are not what Python says: {what}"));
     let mut list = ThreadList::new(layout, target.runtime, target.tid_offset);
-    let states = list.read(&memory);
-    let states = states.ok_or_else(|| wrong("there is no list of threads"))?;
+    let states = list.read(&memory).ok_or_else(Refusal::changing_threads)?;
     let ident = own_memory::thread_ident();
     let tid = rustix::thread::gettid().as_raw_nonzero().get();
-    let own = (states.iter().find(|state| state.ident == ident))
-        .ok_or_else(|| wrong("this thread is not in the list of threads"))?;
+    let own = states.iter().find(|state| state.ident == ident).copied();
+    let own = own.ok_or_else(|| match list.left_out() {
+        0 => wrong("this thread is not in the list of threads"),
+        _ => Refusal::too_many_threads(),
+    })?;
     if i64::try_from(own.tid) != Ok(tid.into()) {
         return Err(wrong("this thread has another TID"));
     }
     let mut stack = RawStack::default();
     let mut codes = CodeCache::new(layout, target.code_class);
     FrameReader::default()
-        .read(&memory, &layout, own, &mut stack)
+        .read(&memory, &layout, &own, &mut stack)
         .and_then(|()| codes.learn(&memory, &stack.frames))
         .map_err(|error| wrong(&error.to_string()))?;
     let frames = stack.frames.iter().filter_map(|raw| codes.of(raw));
@@ -211,6 +257,25 @@ fn compare(frames: &Frames, expected: &Frames) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_may_work_later_is_checked_again() {
+        let never = || Err(Refusal::Never("free-threaded".to_owned()));
+        for (made, again, expected) in [
+            (Ok(1), Ok(2), Ok(1)),
+            (never(), Ok(2), Err("free-threaded")),
+            (Err(Refusal::too_many_threads()), Ok(2), Ok(2)),
+            (
+                Err(Refusal::changing_threads()),
+                never(),
+                Err("free-threaded"),
+            ),
+        ] {
+            let mut made: Result<u8, Refusal> = made;
+            let found = Refusal::retry(&mut made, || again).map(|made| *made);
+            assert_eq!(found, expected.map_err(str::to_owned));
+        }
+    }
 
     #[test]
     fn the_first_frame_that_differs_is_named() {

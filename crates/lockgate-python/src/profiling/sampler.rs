@@ -64,7 +64,7 @@ pub(super) struct Round {
     /// The requests that threads have begun since the round before, by TID. They are read with the stack: a short one
     /// has ended before the round is over.
     pub(super) requests: HashMap<u64, Running>,
-    /// Threads whose stack could not be read, or found no place.
+    /// Threads whose stack could not be read, or found no place, and those beyond the most that are sampled.
     pub(super) failed: u64,
 }
 
@@ -145,6 +145,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             round.failed = 1;
             return round;
         };
+        round.failed = self.list.left_out();
         for state in self.one_per_thread(states) {
             let entry = entries.get(&state.tid).copied();
             match self.thread(stacks, state, entry, busy, &mut round.requests) {
@@ -158,7 +159,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
     }
 
     /// One state of each thread. A thread that has entered another interpreter has a state in each: the one with frames
-    /// counts, and the last one if several have some.
+    /// counts, and the last one if several have some: the main interpreter is the first, and calls others.
     fn one_per_thread(&self, states: Vec<ThreadState>) -> Vec<ThreadState> {
         let mut places: HashMap<u64, usize> = HashMap::with_capacity(states.len());
         let mut chosen: Vec<ThreadState> = Vec::with_capacity(states.len());

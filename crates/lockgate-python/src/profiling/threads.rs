@@ -3,12 +3,15 @@
 //! Their list changes seldom, so all states of the last time are read in one call; if they are no longer one list, it is
 //! followed again.
 
+use std::collections::HashSet;
+
 use super::layout::{CurrentFrame, Layout};
 use super::memory::{Memory, Part, word_at};
 
-/// Most threads that are sampled, and most interpreters.
-const MOST_THREADS: usize = 1000;
-const MOST_INTERPRETERS: usize = 16;
+/// Most threads that are sampled; the others are counted.
+pub(super) const MOST_THREADS: usize = 1000;
+/// Most threads and interpreters that are counted.
+const MOST_FOLLOWED: usize = 20_000;
 /// How often the list is followed while threads start and end.
 const ATTEMPTS: u32 = 4;
 
@@ -37,6 +40,7 @@ pub(super) struct ThreadList {
     /// The first state of each interpreter, and where its address is.
     heads: Vec<(u64, u64)>,
     states: Vec<ThreadState>,
+    left_out: u64,
     bytes: Vec<u8>,
 }
 
@@ -48,6 +52,7 @@ impl ThreadList {
             tid_offset,
             heads: Vec::new(),
             states: Vec::new(),
+            left_out: 0,
             bytes: Vec::new(),
         }
     }
@@ -60,6 +65,11 @@ impl ThreadList {
             self.states.clear();
         }
         is_read.then_some(&self.states[..])
+    }
+
+    /// How many threads there are besides those that [`ThreadList::read`] has returned.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Reads the states of the last time; whether they are still all.
@@ -101,37 +111,66 @@ impl ThreadList {
         true
     }
 
-    /// Follows the lists.
+    /// Follows the lists: the main interpreter first, which runs the application.
     fn follow(&mut self, memory: &impl Memory) -> Option<()> {
-        let layout = self.layout;
         self.heads.clear();
         self.states.clear();
-        let mut place = self.runtime.wrapping_add(layout.interpreters as u64);
-        for _ in 0..MOST_INTERPRETERS {
+        self.left_out = 0;
+        let mut visited = HashSet::new();
+        let mut interpreters = Vec::new();
+        let mut place = (self.runtime).wrapping_add(self.layout.interpreters as u64);
+        loop {
             let interpreter = memory.word(place)?;
+            self.heads.push((place, interpreter));
             if interpreter == 0 {
                 break;
             }
-            let threads = interpreter.wrapping_add(layout.threads as u64);
-            let mut address = memory.word(threads)?;
-            self.heads.push((place, interpreter));
-            self.heads.push((threads, address));
-            while address != 0 {
-                if self.states.len() >= MOST_THREADS {
-                    return None;
-                }
-                let mut bytes = vec![0; layout.thread.size];
-                if !memory.read(address, &mut bytes) {
-                    return None;
-                }
-                let mut state = layout.state(address, &bytes);
-                state.tid = self.tid(memory, state.ident);
-                self.states.push(state);
-                address = state.next;
+            if !visited.insert(interpreter) || visited.len() >= MOST_FOLLOWED {
+                return None;
             }
-            place = interpreter.wrapping_add(layout.next_interpreter as u64);
+            interpreters.push(interpreter);
+            place = interpreter.wrapping_add(self.layout.next_interpreter as u64);
+        }
+        // The youngest is at the begin, so the main one is at the end.
+        if !interpreters.is_empty() {
+            interpreters.rotate_right(1);
+        }
+        for interpreter in interpreters {
+            self.follow_threads(memory, interpreter, &mut visited)?;
         }
         (!self.states.is_empty()).then_some(())
+    }
+
+    fn follow_threads(
+        &mut self,
+        memory: &impl Memory,
+        interpreter: u64,
+        visited: &mut HashSet<u64>,
+    ) -> Option<()> {
+        let layout = self.layout;
+        let threads = interpreter.wrapping_add(layout.threads as u64);
+        let mut address = memory.word(threads)?;
+        self.heads.push((threads, address));
+        while address != 0 && self.states.len() < MOST_THREADS {
+            if !visited.insert(address) {
+                return None;
+            }
+            let mut bytes = vec![0; layout.thread.size];
+            if !memory.read(address, &mut bytes) {
+                return None;
+            }
+            let mut state = layout.state(address, &bytes);
+            state.tid = self.tid(memory, state.ident);
+            self.states.push(state);
+            address = state.next;
+        }
+        // The others are only counted, as far as their list can be followed.
+        while address != 0 && visited.len() < MOST_FOLLOWED && visited.insert(address) {
+            self.left_out += 1;
+            let next = address.wrapping_add(layout.thread.next as u64);
+            address = memory.word(next).unwrap_or(0);
+        }
+        Some(())
     }
 
     fn tid(&self, memory: &impl Memory, ident: u64) -> u64 {

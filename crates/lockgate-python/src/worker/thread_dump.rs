@@ -24,7 +24,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use signal_hook::low_level::raise;
 
 use crate::interpreter::{self, exceptions};
-use crate::profiling::{self, Checked, Profiler, Requests};
+use crate::profiling::{self, LateProfiler, Profiler, Requests};
 
 /// The minimum time to wait for the GIL.
 const GIL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -63,18 +63,14 @@ pub(crate) fn answer_requests(
         pending: None,
     };
     let checked = profiling::check(py);
-    let new_profiler = |checked: &Checked| Profiler::new(*checked, requests.clone());
-    let mut samples = checked.as_ref().map(new_profiler).map_err(String::clone);
-    let mut profiler = checked.as_ref().map(new_profiler).map_err(String::clone);
+    let mut samples = LateProfiler::new(&checked, requests);
+    let mut profiler = LateProfiler::new(&checked, requests);
     let dump_log = Arc::clone(log);
     let body = move || {
         loop {
             let answer = match place.wait() {
                 Ok(StackRequest::Dump) => dumper.dump(),
-                Ok(_) => samples
-                    .as_mut()
-                    .map_err(|why| why.clone())
-                    .and_then(Profiler::sample),
+                Ok(_) => samples.get().and_then(Profiler::sample),
                 Err(error) => {
                     let message =
                         format!("thread dumps of this worker are no longer available: {error}");
@@ -98,9 +94,8 @@ pub(crate) fn answer_requests(
                 }
             };
             let is_superseded = || profiles.is_superseded();
-            let profiler = profiler.as_mut().map_err(|why| why.clone());
-            let answer =
-                profiler.and_then(|profiler| profiler.profile(duration, rate, is_superseded));
+            let answer = (profiler.get())
+                .and_then(|profiler| profiler.profile(duration, rate, is_superseded));
             profiles.answer(&answer);
         }
     };

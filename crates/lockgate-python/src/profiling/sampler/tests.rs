@@ -6,6 +6,7 @@ use super::*;
 use crate::profiling::code_cache::MOST_CODES;
 use crate::profiling::frames::RawFrame;
 use crate::profiling::layout::tests::PUBLISHED_3_13;
+use crate::profiling::threads::MOST_THREADS;
 use process::{FakeProcess, FakeThreads};
 
 const VERSIONS: [(u8, u8); 4] = [(3, 10), (3, 11), (3, 12), (3, 13)];
@@ -311,5 +312,42 @@ fn a_thread_in_two_interpreters_is_one_thread() {
             let used = Duration::from_millis(used);
             assert_eq!(seen, [(vec![expected.to_owned()], used)], "{version:?}");
         }
+    }
+}
+
+#[test]
+fn of_many_threads_some_are_sampled_and_the_others_counted() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        // Behind all of the threads.
+        let far = 0x100_0000_0000;
+        let function = ("main", "/srv/app.py", 10, table(&case.layout));
+        case.process.put_code(&case.layout, far, function);
+        let stack: &[(u64, i64)] = &[(far, 2)];
+        let tids = 1..MOST_THREADS as u32 + 8;
+        let threads: Vec<(u32, &[(u64, i64)])> = tids.clone().map(|tid| (tid, stack)).collect();
+        case.process.put_threads(&case.layout, &threads);
+        for tid in tids {
+            case.set(tid.into(), 1, Activity::Sleep);
+        }
+        let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+        for _ in 0..2 {
+            let round = round(&mut sampler, &mut stacks);
+            assert_eq!((round.threads.len(), round.failed), (MOST_THREADS, 7));
+        }
+    }
+}
+
+#[test]
+fn the_main_interpreter_is_sampled_however_many_others_there_are() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        case.process
+            .put_threads(&case.layout, &[(70, &[(MAIN, 2)])]);
+        case.process.put_interpreters(&case.layout, 40);
+        case.set(70, 1, Activity::Sleep);
+        let (threads, failed) = case.round();
+        let seen: Vec<u64> = threads.iter().map(|thread| thread.0).collect();
+        assert_eq!((seen, failed), (vec![70], 0), "{version:?}");
     }
 }

@@ -36,7 +36,8 @@ impl FakeProcess {
     pub(super) fn new(layout: &Layout) -> Self {
         let process = Self::default();
         process.put(RUNTIME, layout.interpreters + 8);
-        process.put(INTERPRETER, layout.threads + 8);
+        let size = layout.threads.max(layout.next_interpreter) + 8;
+        process.put(INTERPRETER, size);
         process.put_word(RUNTIME + layout.interpreters as u64, INTERPRETER);
         process
     }
@@ -134,6 +135,18 @@ impl FakeProcess {
             self.put_bytes(block + TID_OFFSET, &tid.to_ne_bytes());
             self.put_stack(layout, at, stack);
         }
+    }
+
+    /// This number of younger interpreters, without threads.
+    pub(super) fn put_interpreters(&self, layout: &Layout, count: u64) {
+        let mut first = INTERPRETER;
+        for number in 1..=count {
+            let address = INTERPRETER + number * Self::STEP;
+            self.put(address, layout.threads.max(layout.next_interpreter) + 8);
+            self.put_word(address + layout.next_interpreter as u64, first);
+            first = address;
+        }
+        self.put_word(RUNTIME + layout.interpreters as u64, first);
     }
 
     fn put_stack(&self, layout: &Layout, thread: u64, stack: &[(u64, i64)]) {
