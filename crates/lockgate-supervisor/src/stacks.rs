@@ -15,7 +15,7 @@ pub use request::{LONGEST_PROFILE, StackRequest};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,9 @@ const PROBLEM: u32 = 1;
 pub const ANSWER_SIZE: usize = 4 << 20;
 /// How often the asking process finds out whether the answers are still wanted.
 const WANTED_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often it is tried to ask while others do.
+const LOCK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Places per worker.
 const LANES: usize = 2;
@@ -96,8 +99,8 @@ impl StackBoard {
         self.file.as_fd()
     }
 
-    /// Asks the workers in these slots; `None` for each without an answer in time. Waits while others ask for the same:
-    /// for profiles, or for dumps and samples.
+    /// Asks the workers in these slots; `None` for each without an answer in time. That is also the time to wait while
+    /// others ask for the same: for profiles, or for dumps and samples.
     pub fn ask(
         &self,
         slots: &[usize],
@@ -117,10 +120,10 @@ impl StackBoard {
         mut is_wanted: impl FnMut() -> bool,
     ) -> Vec<Option<StackAnswer>> {
         let lane = request.lane();
-        // The lock guards no data.
-        let _others_wait = self.asking[lane]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + timeout;
+        let Some(_others_wait) = self.lock(lane, until) else {
+            return vec![None; slots.len()];
+        };
         let places: Vec<Option<(usize, &Words, u32)>> = slots
             .iter()
             .map(|&slot| {
@@ -139,7 +142,7 @@ impl StackBoard {
         };
         let begin = Instant::now();
         let mut wanted_at = begin;
-        while !places.iter().flatten().all(has_answered) && begin.elapsed() < timeout {
+        while !places.iter().flatten().all(has_answered) && Instant::now() < until {
             thread::sleep(request.check_after(begin.elapsed()));
             if wanted_at.elapsed() < WANTED_INTERVAL {
                 continue;
@@ -163,6 +166,19 @@ impl StackBoard {
         // Frees the memory. Later answers are not read.
         let _kept_until_next_time = system::free(&self.file, start, SLOTS * ANSWER_SIZE);
         answers
+    }
+
+    /// `None` if others ask until then.
+    fn lock(&self, lane: usize, until: Instant) -> Option<MutexGuard<'_, ()>> {
+        loop {
+            match self.asking[lane].try_lock() {
+                Ok(lock) => return Some(lock),
+                // The lock guards no data.
+                Err(TryLockError::Poisoned(lock)) => return Some(lock.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return None,
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_INTERVAL),
+            }
+        }
     }
 
     fn read(&self, number: usize, words: &Words) -> StackAnswer {
@@ -401,6 +417,27 @@ mod tests {
             StackRequest::Dump,
             "it is no profile"
         );
+    }
+
+    #[test]
+    fn a_sample_does_not_wait_for_a_dump_longer_than_for_its_answer() {
+        let board = StackBoard::new().unwrap();
+        let _silent = inherited(&board).places(2).unwrap();
+        let is_over = AtomicU32::new(0);
+        thread::scope(|scope| {
+            let is_wanted = || is_over.load(Ordering::Relaxed) == 0;
+            let dump = || board.ask_while(&[2], StackRequest::Dump, PATIENCE, is_wanted);
+            let dump = scope.spawn(dump);
+            while board.asking[0].try_lock().is_ok() {
+                thread::yield_now();
+            }
+            let begin = Instant::now();
+            let answers = board.ask(&[2], StackRequest::Sample, Duration::from_millis(50));
+            assert_eq!(answers, [None]);
+            assert!(begin.elapsed() < PATIENCE / 2);
+            is_over.store(1, Ordering::Relaxed);
+            assert_eq!(dump.join().unwrap(), [None]);
+        });
     }
 
     #[test]
