@@ -133,13 +133,13 @@ impl Profiler {
         fitting(sample.encode())
     }
 
-    /// A profile, encoded. Ends early when `is_superseded`.
+    /// A profile, encoded. Ends early, with `None`, when `is_superseded`.
     pub(crate) fn profile(
         &mut self,
         duration: Duration,
         rate: u32,
         is_superseded: impl Fn() -> bool,
-    ) -> StackAnswer {
+    ) -> Option<StackAnswer> {
         let interval = Duration::from_secs(1) / rate.max(1);
         let mut recorder = Recorder::new(self.requests.slow.unwrap_or(SLOW));
         self.sampler.begin();
@@ -165,7 +165,7 @@ impl Profiler {
         profile.duration = cadence.elapsed(Instant::now());
         profile.missed = cadence.missed;
         self.sampler.end();
-        fitting(profile.encode())
+        (!is_superseded()).then(|| fitting(profile.encode()))
     }
 }
 

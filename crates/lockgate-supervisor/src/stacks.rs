@@ -124,7 +124,7 @@ impl StackBoard {
         let Some(_others_wait) = self.lock(lane, until) else {
             return vec![None; slots.len()];
         };
-        let places: Vec<Option<(usize, &Words, u32)>> = slots
+        let places: Vec<Option<(usize, &'static Words, u32)>> = slots
             .iter()
             .map(|&slot| {
                 let number = place_number(lane, slot)?;
@@ -149,9 +149,8 @@ impl StackBoard {
             }
             wanted_at = Instant::now();
             if !is_wanted() {
-                if let StackRequest::Profile { .. } = request {
-                    places.iter().flatten().for_each(|(_, words, _)| end(words));
-                }
+                end_profiles(request, places.iter().flatten());
+                self.free(lane);
                 return vec![None; slots.len()];
             }
         }
@@ -162,10 +161,19 @@ impl StackBoard {
                 Some(self.read(*number, words))
             })
             .collect();
-        let start = lane * SLOTS * ANSWER_SIZE;
-        // Frees the memory. Later answers are not read.
-        let _kept_until_next_time = system::free(&self.file, start, SLOTS * ANSWER_SIZE);
+        // Profiles that are late would be encoded, written and kept for nothing.
+        end_profiles(
+            request,
+            places.iter().flatten().filter(|asked| !has_answered(asked)),
+        );
+        self.free(lane);
         answers
+    }
+
+    /// Frees the memory of answers. Later ones are not read.
+    fn free(&self, lane: usize) {
+        let start = lane * SLOTS * ANSWER_SIZE;
+        let _kept_until_next_time = system::free(&self.file, start, SLOTS * ANSWER_SIZE);
     }
 
     /// `None` if others ask until then.
@@ -201,6 +209,15 @@ impl StackBoard {
             TEXT => Ok(text),
             _ => Err(String::from_utf8_lossy(&text).into_owned()),
         }
+    }
+}
+
+fn end_profiles<'a>(
+    request: StackRequest,
+    places: impl Iterator<Item = &'a (usize, &'static Words, u32)>,
+) {
+    if let StackRequest::Profile { .. } = request {
+        places.for_each(|(_, words, _)| end(words));
     }
 }
 
@@ -268,8 +285,11 @@ impl StackPlace {
         system::file()
     }
 
-    /// Answers the request that [`StackPlace::wait`] has seen. A long text is cut at the end.
+    /// Answers the request that [`StackPlace::wait`] has seen, unless it is superseded. A long text is cut at the end.
     pub fn answer(&self, answer: &StackAnswer) {
+        if self.is_superseded() {
+            return;
+        }
         let (kind, text) = match answer {
             Ok(text) => (TEXT, &text[..]),
             Err(problem) => (PROBLEM, problem.as_bytes()),
@@ -284,6 +304,11 @@ impl StackPlace {
         // At most ANSWER_SIZE.
         self.words[LENGTH].store(length as u32, Ordering::Relaxed);
         self.words[ANSWERED].store(self.seen, Ordering::Release);
+        if self.is_superseded() {
+            // It is not read any more. Without the memory, the next answer is written to new memory.
+            let _kept_until_next_time =
+                system::free(&self.file, self.number * ANSWER_SIZE, ANSWER_SIZE);
+        }
     }
 
     fn write(&self, text: &[u8]) -> Result<(), Errno> {
@@ -334,6 +359,11 @@ mod tests {
             words: board.words,
             asking: Default::default(),
         }
+    }
+
+    /// The memory of answers.
+    fn used(board: &StackBoard) -> i64 {
+        rustix::fs::fstat(&board.file).unwrap().st_blocks
     }
 
     fn answerer(board: &StackBoard, slot: usize, answers: Vec<StackAnswer>) {
@@ -412,11 +442,38 @@ mod tests {
         });
         assert!(profiles.is_superseded());
         profiles.answer(&Ok(b"early".to_vec()));
+        assert_ne!(
+            profiles.words[ANSWERED].load(Ordering::Relaxed),
+            profiles.seen
+        );
+        assert_eq!(used(&board), 0, "blocks of memory");
         assert_eq!(
             profiles.wait().unwrap(),
             StackRequest::Dump,
             "it is no profile"
         );
+    }
+
+    #[test]
+    fn late_profiles_end_and_their_memory_is_free() {
+        let board = StackBoard::new().unwrap();
+        let mut late = inherited(&board).places(4).unwrap().profiles;
+        let mut early = inherited(&board).places(5).unwrap().profiles;
+        let profile = StackRequest::Profile {
+            duration: Duration::from_millis(1),
+            rate: 1000,
+        };
+        thread::scope(|scope| {
+            let asked = || board.ask(&[4, 5], profile, Duration::from_secs(2));
+            let asked = scope.spawn(asked);
+            assert_eq!(early.wait().unwrap(), profile);
+            early.answer(&Ok(b"early".to_vec()));
+            assert_eq!(late.wait().unwrap(), profile);
+            assert_eq!(asked.join().unwrap()[0], None);
+        });
+        assert_eq!((late.is_superseded(), early.is_superseded()), (true, false));
+        late.answer(&Ok(b"late".to_vec()));
+        assert_eq!(used(&board), 0, "blocks of memory");
     }
 
     #[test]

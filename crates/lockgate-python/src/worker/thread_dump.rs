@@ -1,4 +1,5 @@
-//! Thread dumps of this worker for operators, made on separate threads and without signals to other threads.
+//! Thread dumps, samples and profiles of this worker for operators, made on separate threads and without signals to
+//! other threads. Samples and profiles are those of [`profiling`].
 //!
 //! Reading stacks without the GIL while threads run Python code reads memory that they free, and crashes (seen within
 //! seconds). So a dump waits for the GIL. If the GIL is not released for a second, longer with many threads, C code
@@ -94,9 +95,13 @@ pub(crate) fn answer_requests(
                 }
             };
             let is_superseded = || profiles.is_superseded();
-            let answer = (profiler.get())
-                .and_then(|profiler| profiler.profile(duration, rate, is_superseded));
-            profiles.answer(&answer);
+            let answer = match profiler.get() {
+                Ok(profiler) => profiler.profile(duration, rate, is_superseded),
+                Err(why) => Some(Err(why)),
+            };
+            if let Some(answer) = answer {
+                profiles.answer(&answer);
+            }
         }
     };
     Ok(worker.spawn_helper("lockgate-profile", body)?)
