@@ -103,6 +103,9 @@ pub(crate) fn run(
         uwsgi_document(scoreboard, caches.as_deref())
     })?;
     let stacks = context.stacks.take().map(Arc::new);
+    if let Some(stacks) = &stacks {
+        stacks.cancel_profiles();
+    }
     let board = stacks.clone();
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
     let permission = Permission {

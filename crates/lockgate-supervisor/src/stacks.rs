@@ -48,6 +48,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Places per worker.
 const LANES: usize = 2;
+/// The lane of profiles.
+const PROFILES: usize = 1;
 
 /// A worker's answer: a text, an encoded sample or profile, or why there is none.
 pub type StackAnswer = Result<Vec<u8>, String>;
@@ -90,13 +92,22 @@ impl StackBoard {
         let file = Arc::new(self.file);
         Ok(StackPlaces {
             stacks: StackPlace::new(Arc::clone(&file), self.words, 0, slot)?,
-            profiles: StackPlace::new(file, self.words, 1, slot)?,
+            profiles: StackPlace::new(file, self.words, PROFILES, slot)?,
         })
     }
 
     /// The memory of the answers.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Ends the profiles of all workers: those that an admin process has begun that is no more.
+    pub fn cancel_profiles(&self) {
+        let numbers = (0..SLOTS).filter_map(|slot| place_number(PROFILES, slot));
+        numbers
+            .filter_map(|number| words_of(self.words, number))
+            .for_each(end);
+        self.free(PROFILES);
     }
 
     /// Asks the workers in these slots; `None` for each without an answer in time. That is also the time to wait while
@@ -474,6 +485,17 @@ mod tests {
         assert_eq!((late.is_superseded(), early.is_superseded()), (true, false));
         late.answer(&Ok(b"late".to_vec()));
         assert_eq!(used(&board), 0, "blocks of memory");
+    }
+
+    #[test]
+    fn a_new_admin_process_ends_the_profiles_of_the_one_before() {
+        let board = StackBoard::new().unwrap();
+        let places = [0, SLOTS - 1].map(|slot| inherited(&board).places(slot).unwrap());
+        inherited(&board).cancel_profiles();
+        for place in places {
+            assert!(place.profiles.is_superseded());
+            assert!(!place.stacks.is_superseded());
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl StackRequest {
     pub(super) fn lane(self) -> usize {
         match self {
             Self::Dump | Self::Sample => 0,
-            Self::Profile { .. } => 1,
+            Self::Profile { .. } => super::PROFILES,
         }
     }
 
