@@ -47,14 +47,18 @@ class Admin:
 
     def profile(self, **query):
         """The text of a profile."""
+        response = self.ask_for_profile(**query)
+        assert response.status == 200, response
+        return response.body.decode()
+
+    def ask_for_profile(self, **query):
         target = f"/profile?{urlencode(query)}"
         with Wire(str(self.path), timeout=query["seconds"] + 20) as wire:
             headers = ["Connection: close", "Lockgate-Action: test"]
             wire.send(request("GET", target, *headers, host="localhost"))
             response = wire.response()
             wire.expect_close()
-        assert response.status == 200, response
-        return response.body.decode()
+        return response
 
 
 LABEL = r'[a-z_]+="[^"\\\n]*"'

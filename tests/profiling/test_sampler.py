@@ -1,12 +1,17 @@
 """Samples of threads: whole stacks, what threads wait for, and a worker that survives it all."""
 
 import json
+import os
+import signal
 import socket
 import sys
+import threading
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from harness import APPS, seccomp
+from harness import APPS, eventually, request, seccomp
 from harness.admin import Admin
 from harness.other_user import open_to_others, reachable_python
 from harness.profiles import activities, running
@@ -97,6 +102,34 @@ def test_a_peer_is_named(server):
             [path] = [path for path in profile["paths"] if path["label"] == "GET /receive"]
             peers = {one["activity"] for one in path["activities"] if one["kind"] == "network"}
             assert peers == {f"network 127.0.0.1:{port}"}, path
+
+
+def is_profiled(pid):
+    """Whether a profile has begun: the files of system calls stay open during it."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if path.readlink().name == "syscall":
+                return True
+    return False
+
+
+def test_a_profile_does_not_wait_for_a_worker_that_has_ended(start, tmp_path):
+    admin = admin_of(start, tmp_path, "--threads", "2")
+    [pid] = admin.workers()
+    said = []
+
+    def ask():
+        said.append(admin.ask_for_profile(seconds=600))
+
+    asking = threading.Thread(target=ask)
+    with admin.server.connect() as wire:
+        wire.send(request("GET", "/sleep?60"))
+        asking.start()
+        eventually(lambda: is_profiled(pid), what="the worker is profiled")
+        os.kill(pid, signal.SIGKILL)
+        asking.join(30)
+    assert [response.status for response in said] == [501], said
+    assert b"worker 0: it has ended" in said[0].body
 
 
 def test_a_child_is_waited_for(server):

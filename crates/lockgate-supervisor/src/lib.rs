@@ -45,6 +45,7 @@ pub use signals::SignalRelay;
 pub use sockets::{ListenError, StandaloneSockets};
 pub use stacks::{
     ANSWER_SIZE, LONGEST_PROFILE, StackAnswer, StackBoard, StackPlace, StackPlaces, StackRequest,
+    Watch,
 };
 pub use startup::run;
 pub use supervisor::{

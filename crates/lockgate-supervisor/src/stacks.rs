@@ -40,11 +40,13 @@ const PROBLEM: u32 = 1;
 /// Bytes per answer: a profile of tens of thousands of stacks, or a dump of a hundred threads of a hundred frames, with
 /// long names.
 pub const ANSWER_SIZE: usize = 4 << 20;
-/// How often the asking process finds out whether the answers are still wanted.
-const WANTED_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the asking process finds out whether the answers are still wanted, and who can give them.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often it is tried to ask while others do.
 const LOCK_INTERVAL: Duration = Duration::from_millis(1);
+/// Why there is no answer of a worker that has ended.
+const ENDED: &str = "it has ended";
 
 /// Places per worker.
 const LANES: usize = 2;
@@ -53,6 +55,18 @@ const PROFILES: usize = 1;
 
 /// A worker's answer: a text, an encoded sample or profile, or why there is none.
 pub type StackAnswer = Result<Vec<u8>, String>;
+
+/// What is found out a few times a second while workers are asked.
+#[derive(Debug)]
+pub struct Watch<W, E> {
+    /// Whether the answers are still wanted.
+    pub is_wanted: W,
+    /// Whether the worker that was asked is no longer in this slot.
+    pub has_ended: E,
+}
+
+/// A worker that was asked: the number of its place, its words, and the number of the request.
+type Asked = (usize, &'static Words, u32);
 
 /// The board, with places for each worker. Made before the first fork, so that every process shares it.
 #[derive(Debug)]
@@ -118,24 +132,28 @@ impl StackBoard {
         request: StackRequest,
         timeout: Duration,
     ) -> Vec<Option<StackAnswer>> {
-        self.ask_while(slots, request, timeout, || true)
+        let watch = Watch {
+            is_wanted: || true,
+            has_ended: |_| false,
+        };
+        self.ask_while(slots, request, timeout, watch)
     }
 
-    /// As [`StackBoard::ask`], until `is_wanted` is false, which is called a few times a second. Then profiles end, and
-    /// have no answer: they would cost the workers CPU time for nothing.
+    /// As [`StackBoard::ask`], until answers are no longer wanted. Then profiles end, and have no answer: they would cost
+    /// the workers CPU time for nothing. A worker that has ended without an answer is not waited for.
     pub fn ask_while(
         &self,
         slots: &[usize],
         request: StackRequest,
         timeout: Duration,
-        mut is_wanted: impl FnMut() -> bool,
+        mut watch: Watch<impl FnMut() -> bool, impl Fn(usize) -> bool>,
     ) -> Vec<Option<StackAnswer>> {
         let lane = request.lane();
         let until = Instant::now() + timeout;
         let Some(_others_wait) = self.lock(lane, until) else {
             return vec![None; slots.len()];
         };
-        let places: Vec<Option<(usize, &'static Words, u32)>> = slots
+        let places: Vec<Option<Asked>> = slots
             .iter()
             .map(|&slot| {
                 let number = place_number(lane, slot)?;
@@ -148,29 +166,38 @@ impl StackBoard {
                 Some((number, words, round))
             })
             .collect();
-        let has_answered = |&(_, words, round): &(usize, &Words, u32)| {
-            words[ANSWERED].load(Ordering::Acquire) == round
+        let has_answered =
+            |&(_, words, round): &Asked| words[ANSWERED].load(Ordering::Acquire) == round;
+        let mut ended = vec![false; slots.len()];
+        let is_awaited = |(asked, ended): (&Option<Asked>, &bool)| {
+            !ended && asked.as_ref().is_some_and(|asked| !has_answered(asked))
         };
         let begin = Instant::now();
-        let mut wanted_at = begin;
-        while !places.iter().flatten().all(has_answered) && Instant::now() < until {
+        let mut watched_at = begin;
+        while places.iter().zip(&ended).any(is_awaited) && Instant::now() < until {
             thread::sleep(request.check_after(begin.elapsed()));
-            if wanted_at.elapsed() < WANTED_INTERVAL {
+            if watched_at.elapsed() < WATCH_INTERVAL {
                 continue;
             }
-            wanted_at = Instant::now();
-            if !is_wanted() {
+            watched_at = Instant::now();
+            if !(watch.is_wanted)() {
                 end_profiles(request, places.iter().flatten());
                 self.free(lane);
                 return vec![None; slots.len()];
             }
+            for (ended, slot) in ended.iter_mut().zip(slots) {
+                *ended = (watch.has_ended)(*slot);
+            }
         }
         let answers = places
             .iter()
-            .map(|asked| {
-                let (number, words, _) = asked.as_ref().filter(|asked| has_answered(asked))?;
-                Some(self.read(*number, words))
-            })
+            .zip(ended)
+            .map(
+                |(asked, ended)| match asked.as_ref().filter(|asked| has_answered(asked)) {
+                    Some((number, words, _)) => Some(self.read(*number, words)),
+                    None => ended.then(|| Err(ENDED.to_owned())),
+                },
+            )
             .collect();
         // Profiles that are late would be encoded, written and kept for nothing.
         end_profiles(
@@ -223,10 +250,7 @@ impl StackBoard {
     }
 }
 
-fn end_profiles<'a>(
-    request: StackRequest,
-    places: impl Iterator<Item = &'a (usize, &'static Words, u32)>,
-) {
+fn end_profiles<'a>(request: StackRequest, places: impl Iterator<Item = &'a Asked>) {
     if let StackRequest::Profile { .. } = request {
         places.for_each(|(_, words, _)| end(words));
     }
@@ -372,6 +396,13 @@ mod tests {
         }
     }
 
+    fn watch<W: FnMut() -> bool, E: Fn(usize) -> bool>(is_wanted: W, has_ended: E) -> Watch<W, E> {
+        Watch {
+            is_wanted,
+            has_ended,
+        }
+    }
+
     /// The memory of answers.
     fn used(board: &StackBoard) -> i64 {
         rustix::fs::fstat(&board.file).unwrap().st_blocks
@@ -447,7 +478,8 @@ mod tests {
             rate: 1000,
         };
         thread::scope(|scope| {
-            let asked = scope.spawn(|| board.ask_while(&[5], profile, PATIENCE, || false));
+            let asked = scope
+                .spawn(|| board.ask_while(&[5], profile, PATIENCE, watch(|| false, |_| false)));
             assert_eq!(profiles.wait().unwrap(), profile);
             assert_eq!(asked.join().unwrap(), [None]);
         });
@@ -488,6 +520,21 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_have_ended_are_not_waited_for() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let board = StackBoard::new().unwrap();
+        let _gone = [1, 2].map(|slot| inherited(&board).places(slot).unwrap());
+        answerer(&board, 0, vec![Ok(b"here".to_vec())]);
+        // Worker 2 ends after the first one has.
+        let rounds = AtomicU32::new(0);
+        let has_ended = |slot| slot == 1 || slot == 2 && rounds.fetch_add(1, Ordering::Relaxed) > 1;
+        let watch = watch(|| true, has_ended);
+        let answers = board.ask_while(&[0, 1, 2], StackRequest::Dump, LONG, watch);
+        let ended = || Some(Err("it has ended".to_owned()));
+        assert_eq!(answers, [Some(Ok(b"here".to_vec())), ended(), ended()]);
+    }
+
+    #[test]
     fn a_new_admin_process_ends_the_profiles_of_the_one_before() {
         let board = StackBoard::new().unwrap();
         let places = [0, SLOTS - 1].map(|slot| inherited(&board).places(slot).unwrap());
@@ -505,7 +552,8 @@ mod tests {
         let is_over = AtomicU32::new(0);
         thread::scope(|scope| {
             let is_wanted = || is_over.load(Ordering::Relaxed) == 0;
-            let dump = || board.ask_while(&[2], StackRequest::Dump, PATIENCE, is_wanted);
+            let watch = watch(is_wanted, |_| false);
+            let dump = || board.ask_while(&[2], StackRequest::Dump, PATIENCE, watch);
             let dump = scope.spawn(dump);
             while board.asking[0].try_lock().is_ok() {
                 thread::yield_now();

@@ -12,7 +12,7 @@ use lockgate_profile::Profile;
 use lockgate_profile::render::{
     Measure, write_flame_graph, write_json, write_speedscope, write_table,
 };
-use lockgate_supervisor::{LONGEST_PROFILE, StackAnswer, StackBoard, StackRequest};
+use lockgate_supervisor::{LONGEST_PROFILE, StackAnswer, StackBoard, StackRequest, Watch};
 
 use super::answer::{Answer, JSON, TEXT, VERSION};
 
@@ -113,7 +113,17 @@ impl Profiling {
             rate: wanted.rate,
         };
         let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
-        let answers = board.ask_while(&slots, request, duration + ANSWER_TIMEOUT, is_wanted);
+        let pid = |slot| Some(self.scoreboard.worker(slot)?.pid);
+        let is_same = |slot| {
+            workers
+                .iter()
+                .any(|one| one.slot == slot && pid(slot) == Some(one.pid))
+        };
+        let watch = Watch {
+            is_wanted,
+            has_ended: |slot| !is_same(slot),
+        };
+        let answers = board.ask_while(&slots, request, duration + ANSWER_TIMEOUT, watch);
         let (profile, sources) = merged(slots.into_iter().zip(answers))?;
         let heading = heading(&sources, now.cast_signed());
         Ok(wanted.format.answer(&profile, &heading, wanted.measure))
