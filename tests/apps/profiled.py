@@ -1,6 +1,9 @@
 """A program whose time is in known places: a hot line, C code with and without the GIL, a lock."""
 
+import asyncio
 import re
+import selectors
+import socket
 import threading
 import time
 import zlib
@@ -41,6 +44,19 @@ def wait_for_lock(until):
             LOCK.release()
 
 
+def select(until):
+    # Its peer sends nothing.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+            with selectors.EpollSelector() as selector:
+                selector.register(client, selectors.EVENT_READ)
+                selector.select(max(0, until - time.monotonic()))
+
+
+def sleep_in_loop(until):
+    asyncio.run(asyncio.sleep(max(0, until - time.monotonic())))
+
+
 def answer(until):
     del until
     sum(range(5000))  # a short request
@@ -53,6 +69,8 @@ VIEWS = {
     "/compress": compress,
     "/hold": hold,
     "/lock": wait_for_lock,
+    "/select": select,
+    "/loop": sleep_in_loop,
 }
 
 

@@ -65,6 +65,12 @@ def test_what_threads_wait_for_is_named(server):
     assert spent(profile, "waits for the lock") > 0.15
 
 
+def test_what_an_epoll_descriptor_waits_for_is_named(server):
+    profile = profile_during(server, "/select", "/loop")
+    assert activities(profile, "GET /select")["network"] > 0.7
+    assert activities(profile, "GET /loop").get("network", 0) == 0, "it wakes itself by a socket"
+
+
 def test_short_requests_are_not_lost(server):
     """Several end while a round of samples is taken."""
     is_over = threading.Event()

@@ -15,7 +15,7 @@ use rustix::io::pread;
 use super::descriptors::{Descriptor, Descriptors};
 use super::memory::{Memory, Presence, int_at, word_at};
 
-/// Most descriptors of a poll(2) or select(2) that are looked at.
+/// Most descriptors of a poll(2), a select(2) or an epoll_wait(2) that are looked at.
 const MOST_POLLED: u64 = 64;
 /// Most peers that are distinguished; further ones count as unknown.
 const MOST_PEERS: usize = 200;
@@ -95,6 +95,8 @@ enum Wait {
     Poll(u64, u64),
     /// Of select(2): how many, and the addresses of the sets for reading and writing.
     Select(u64, u64, u64),
+    /// Of epoll_wait(2): its descriptor.
+    Epoll(u64),
     Sleep,
     Child,
     Disk,
@@ -150,6 +152,22 @@ impl<M: Memory, D: Descriptors> Waits<M, D> {
                     0 => Activity::Sleep,
                     _ => Activity::Waiting,
                 })
+            }
+            Wait::Epoll(number) => {
+                let number = i32::try_from(number).ok();
+                match number.and_then(|number| self.descriptors.members(number)) {
+                    None => Activity::Waiting,
+                    Some(members) if members.is_empty() => Activity::Sleep,
+                    Some(members) => {
+                        let members = members.into_iter().take(MOST_POLLED as usize);
+                        let found: Vec<Descriptor> = members
+                            .map(|number| self.descriptor(number))
+                            // asyncio has a pair of sockets without a name, to wake itself.
+                            .filter(|found| *found != Descriptor::Socket(String::new()))
+                            .collect();
+                        self.among(found).unwrap_or(Activity::Waiting)
+                    }
+                }
             }
             Wait::Select(count, read, written) => {
                 let selected = self.selected(count, [read, written]);
@@ -264,6 +282,7 @@ fn wait(call: SystemCall) -> Wait {
         libc::SYS_sendfile => Wait::Descriptor(first),
         libc::SYS_ppoll => Wait::Poll(first, second),
         libc::SYS_pselect6 => Wait::Select(first, second, third),
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => Wait::Epoll(first),
         libc::SYS_nanosleep | libc::SYS_clock_nanosleep => Wait::Sleep,
         libc::SYS_wait4 | libc::SYS_waitid => Wait::Child,
         libc::SYS_fsync
@@ -286,6 +305,7 @@ fn older(number: i64, arguments: [u64; 6]) -> Wait {
     let [first, second, third, ..] = arguments;
     match number {
         libc::SYS_poll => Wait::Poll(first, second),
+        libc::SYS_epoll_wait => Wait::Epoll(first),
         libc::SYS_select => Wait::Select(first, second, third),
         libc::SYS_open | libc::SYS_unlink | libc::SYS_rename | libc::SYS_stat => Wait::Disk,
         _ => Wait::Other,
@@ -390,6 +410,16 @@ mod tests {
                 _ => Descriptor::Other,
             }
         }
+
+        /// Epoll descriptors from 10 to 12.
+        fn members(&self, number: i32) -> Option<Vec<u64>> {
+            match number {
+                10 => Some(vec![]),
+                11 => Some(vec![3, 5, 4]),
+                12 => Some(vec![5, 3]),
+                _ => None,
+            }
+        }
     }
 
     #[test]
@@ -412,6 +442,11 @@ mod tests {
             (libc::SYS_pselect6, [65, 0x200, 0x300], database()),
             (libc::SYS_pselect6, [65, 0x200, 0], Activity::Waiting),
             (libc::SYS_pselect6, [0, 0, 0], Activity::Sleep),
+            (libc::SYS_epoll_pwait, [10, 0x700, 8], Activity::Sleep),
+            (libc::SYS_epoll_pwait, [11, 0x700, 8], database()),
+            (libc::SYS_epoll_pwait2, [11, 0x700, 8], database()),
+            (libc::SYS_epoll_pwait, [12, 0x700, 8], Activity::Waiting),
+            (libc::SYS_epoll_pwait, [13, 0x700, 8], Activity::Waiting),
             (libc::SYS_clock_nanosleep, [1, 0, 0], Activity::Sleep),
             (libc::SYS_wait4, [0, 0, 0], Activity::Child),
             (libc::SYS_fsync, [6, 0, 0], Activity::Disk),
