@@ -17,7 +17,7 @@ def test_hostile_texts_are_shown_and_do_nothing(window):
     window.browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     window.wait_for("document.querySelector('#slow .stack')")
     assert window.browser.evaluate("document.querySelectorAll('img, main script').length") == 0
-    assert window.browser.evaluate("document.title").startswith("■ Reload 3 failed")
+    assert window.browser.evaluate("document.title").startswith("■ p95 ")
     for part in ("#headline", "#running", "#slow", "#paths", "#events", "#reload", "#rest"):
         shown = window.browser.evaluate(f"document.querySelector('{part}').textContent")
         assert HOSTILE in shown, part
@@ -42,7 +42,7 @@ def test_the_page_says_that_the_server_has_gone_and_recovers(window):
     assert window.browser.evaluate("document.querySelectorAll('#workers tbody tr').length") == 4
     again = FakeAdmin("dead_worker", admin.port)
     try:
-        window.wait_for("document.title.includes('Worker 2 died')")
+        window.wait_for("document.title.includes('Worker 2 was killed')")
         assert window.browser.evaluate("document.getElementById('link').dataset.state") == "live"
     finally:
         again.close()

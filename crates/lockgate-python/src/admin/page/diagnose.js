@@ -73,8 +73,15 @@ function findings(now, data, long, events) {
     add(threads.filter((thread) => thread.age > 30).length > 2 ? 'bad' : 'warn', 'old', `${one.label} has been running for ${duration(oldest)}`, now.now - oldest);
   }
   certificateFindings(now, add);
+  return byEffect(found);
+}
+
+/** Kinds of findings, the one with the worst effect on clients first. Only those before `died` have one now. */
+const EFFECTS = ['down', 'overload', 'timeouts', 'errors', 'slow', 'old', 'queue', 'full', 'maintenance', 'draining', 'died', 'reload', 'certificate', 'renewal'];
+
+function byEffect(found) {
   const order = { bad: 0, warn: 1, note: 2 };
-  return found.map((one, n) => [one, n]).sort((a, b) => order[a[0].level] - order[b[0].level] || a[1] - b[1]).map(([one]) => one);
+  return found.sort((a, b) => order[a.level] - order[b.level] || EFFECTS.indexOf(a.kind) - EFFECTS.indexOf(b.kind));
 }
 
 /** The last 5 seconds, or up to two minutes if there were few requests: one slow one in 60 is no p95. */
@@ -135,18 +142,44 @@ function serverFindings(now, add, events) {
   const reload = now.reload || {};
   if (reload.state === 'failed') {
     const why = String(reload.why || '').split('\n').find((line) => line.trim()) || 'see the error log';
-    add('bad', 'reload', `reload ${reload.ended} failed`, lastOf(events, ['reload_failed', 'rolled_back']), `: ${why}; the workers before it still serve`);
+    add(serving ? 'warn' : 'bad', 'reload', `reload ${reload.ended} failed`, lastOf(events, ['reload_failed', 'rolled_back']), `: ${shortened(why, 90)}${serving ? '; the workers before it still serve' : ''}`);
   } else if (reload.begun > reload.ended) {
     add('note', 'reload', `reload ${reload.begun} runs: ${reload.ready} of ${reload.wanted} workers after ${duration(reload.seconds)}`, now.now - reload.seconds);
   }
-  const recent = (events || []).filter((event) => event.time > now.now - 600);
-  const dead = recent.filter((event) => event.kind === 'worker_died' || event.kind === 'worker_not_answering');
-  if (dead.length) {
-    const last = dead[dead.length - 1];
-    const one = `${last.worker == null ? 'a worker' : `worker ${last.worker}`} ${last.kind === 'worker_died' ? 'died' : 'does not answer'}`;
-    const text = dead.length > 1 ? `${plural(dead.length, 'worker')} died in the last 10 min, the last one` : one;
-    add(dead.length > 2 || now.now - last.time < 300 ? 'bad' : 'warn', 'died', text, last.time, `: ${last.text}`);
-  }
+  deathFinding(now, add, events);
+}
+
+/** Seconds in which so many deaths are trouble that lasts. */
+const DEATHS_SECONDS = 300;
+const DEATHS = 3;
+
+/** The last death of the last 10 minutes: a warning if it was replaced, unless deaths repeat. */
+function deathFinding(now, add, events) {
+  const dead = (events || []).filter((event) => ['worker_died', 'worker_not_answering'].includes(event.kind) && event.time > now.now - 600);
+  if (!dead.length) return;
+  const last = dead[dead.length - 1];
+  const repeated = dead.filter((event) => event.time > now.now - DEATHS_SECONDS).length;
+  const successor = (now.workers || []).find((worker) => worker.slot === last.worker && worker.state === 'serving' && worker.uptime < now.now - last.time + 1);
+  // Its slot is not needed any more if the number of workers was changed since.
+  const isMissing = !successor && last.worker != null && !(events || []).some((event) => event.kind === 'resized' && event.time >= last.time);
+  const name = last.worker == null ? 'a worker' : `worker ${last.worker}`;
+  const text = repeated >= DEATHS ? `${repeated} workers died in the last 5 min, the last one` : `${name} ${deathWords(last)}`;
+  const [, lost] = /\b(\d+) requests? (?:was|were) in flight/.exec(last.text) || [];
+  const replaced = successor ? `; replaced in ${duration(now.now - successor.uptime - last.time)}` : isMissing ? '; not replaced yet' : '';
+  add(repeated >= DEATHS || isMissing ? 'bad' : 'warn', 'died', text, last.time, `${replaced}${lost ? `; ${plural(Number(lost), 'request')} lost` : ''}`);
+}
+
+/** How a worker ended: its signal or exit code, if the event names one. */
+function deathWords(event) {
+  if (event.kind !== 'worker_died') return 'does not answer';
+  const [, signal, code] = /\bwas killed by (SIG\w+|signal \d+)|\bexited with code (\d+)/.exec(event.text) || [];
+  const why = /OOM killer: the control group/.test(event.text) ? ', out of memory' : '';
+  return signal ? `was killed (${signal}${why})` : code ? `exited with code ${code}` : 'died';
+}
+
+/** At most so many characters, with an ellipsis if there were more. */
+function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text;
 }
 
 function certificateFindings(now, add) {
