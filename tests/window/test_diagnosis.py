@@ -218,13 +218,13 @@ def test_an_incident_begins_after_a_gap_of_more_than_two_steps():
 STEADY = """
 clocks.isUtc = true;
 const held = {result: null, at: 0}, slow = since => ({
-  worst: {kind: 'slow'}, level: 'warn', since, title: `slow since ${clock(since)}`, change: null,
+  worst: {kind: 'slow', text: 'slow', detail: '', within: 5}, level: 'warn', since, change: null,
 });
 const fine = {worst: undefined, level: 'fine', title: 'fine'};
 const found = [
   [slow(100), 101], [fine, 103], [slow(107), 108], [fine, 115], [fine, 117], [slow(190), 190],
 ].map(([result, time]) => steady(result, held, time))
-  .map(({level, since}) => [level, since ?? null]);
+  .map(({level, since, title}) => [level, since ?? null, title || '']);
 console.log(JSON.stringify(found));
 """
 
@@ -233,11 +233,12 @@ def test_a_finding_stays_between_requests_in_step_and_keeps_its_begin():
     program = require_program("node", package="nodejs")
     source = script("format.js", "model.js", "diagnose.js") + STEADY
     ran = subprocess.run([program, "-e", source], capture_output=True, check=True, timeout=30)
+    slow = "Slow since 00:01:40"
     assert json.loads(ran.stdout) == [
-        ["warn", 100],
-        ["warn", 100],
-        ["warn", 100],
-        ["warn", 100],
-        ["fine", None],
-        ["warn", 190],
+        ["warn", 100, ""],
+        ["warn", 100, "Was slow until 00:01:41: slow"],
+        ["warn", 100, slow],
+        ["warn", 100, "Was slow until 00:01:48: slow"],
+        ["fine", None, "fine"],
+        ["warn", 190, ""],
     ]

@@ -89,3 +89,116 @@ def test_findings_are_in_the_order_of_their_effect_on_clients(situation, changes
 def test_a_death_takes_one_line(text, title):
     scenario = dataclasses.replace(SITUATIONS["dead_worker"], events=died(0.0, text=text))
     assert diagnosed(scenario.scene(AT), AT)["title"] == title
+
+
+def test_without_a_finding_no_code_is_blamed():
+    database = SITUATIONS["database"]
+    assert found_in("quiet")["place"] is None
+    # It has recovered 85 s ago: the samples of slow requests are those of the time before.
+    quiet = SITUATIONS["quiet"]
+
+    def recovering(name):
+        usual, then = getattr(quiet, name), getattr(database, name)
+        return lambda t: usual(t) if t > 130 else then(t)
+
+    names = ("rate", "latency", "wait", "busy", "waiting", "cpu")
+    recovered = {name: recovering(name) for name in names}
+    scene = dataclasses.replace(database, **recovered).scene(AT)
+    now = {**scene.now(AT), "threads": []}
+
+    def history(span, step):
+        answer = scene.history(AT, AT - span, AT, step)
+        old = [one for one in answer["slow"] if one["began"] + one["seconds"] < AT - 85]
+        assert old
+        return {**answer, "slow": old}
+
+    found = diagnosed(scene, AT, now=now, history=history(900, 5), long=history(3600, 20))
+    assert (found["level"], found["place"]) == ("fine", None)
+
+
+def test_old_samples_say_nothing_of_a_finding():
+    scene = SITUATIONS["database"].scene(AT)
+    now, history = {**scene.now(AT), "threads": []}, scene.history(AT, AT - 900, AT, 5)
+    old = [one for one in history["slow"] if one["began"] + one["seconds"] < AT - 80]
+    assert old and diagnosed(scene, AT, now=now)["place"]["source"] == "samples"
+    assert diagnosed(scene, AT, now=now, history={**history, "slow": old})["place"] is None
+
+
+@pytest.mark.parametrize("in_event", [False, True])
+def test_the_code_of_a_failed_reload_is_the_last_line_of_its_traceback(in_event):
+    event = (0.0, "reload_failed", "error", None, f"reload 4 has failed: {WHY}")
+    why = {"reload": reload(state="failed", begun=4, ended=4, why="cannot load shop.wsgi:app")}
+    found = found_in("quiet", now=why if in_event else FAILED, events=[event] if in_event else [])
+    frame = found["place"]["frame"]
+    assert (frame["file"], frame["line"]) == ("/srv/shop/shop/checkout.py", 3)
+    assert frame["source"] == "import payments"
+
+
+@pytest.mark.parametrize("started", [-3.0, 2.0, 90.0])
+def test_nothing_began_before_the_server_was_started(started):
+    scene = SITUATIONS["database"].scene(AT)
+    begin = scene.began + started
+    found = diagnosed(scene, AT, now={**scene.now(AT), "started": begin})
+    assert found["worst"]["kind"] == "slow"
+    assert max(begin, scene.began) <= found["since"] <= max(begin, scene.began) + 20
+    assert all(one["since"] is None or one["since"] >= begin for one in found["list"])
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"),
+    [(-100, " after reload 4;"), (2, ", at reload 4;"), (30, None), (-200, None)],
+)
+def test_a_change_is_named_if_it_was_at_the_begin_or_shortly_before(offset, words):
+    scene = SITUATIONS["database"].scene(AT)
+    since = diagnosed(scene, AT, events=[])["since"]
+    event = {"id": 1, "kind": "reload_done", "level": "info", "text": "reload 4 is done"}
+    found = diagnosed(scene, AT, events=[{**event, "time": since + offset}])
+    assert (found["change"] is not None) == (words is not None)
+    if words:
+        assert words in found["title"] and found["change"]["time"] <= found["since"]
+    assert found["since"] == (since + offset if offset == 2 else since)
+
+
+def test_responses_are_not_called_slow_while_a_window_still_has_old_ones():
+    """Few requests: a window of two minutes has slow ones long after the recovery."""
+
+    def few(t):
+        return 0.6
+
+    scene = dataclasses.replace(
+        SITUATIONS["quiet"],
+        rate=few,
+        latency=lambda t: (2.0, 0.1) if 150 < t < 195 else (0.021, 0.1),
+    ).scene(AT)
+    assert diagnosed(scene, scene.began + 190)["worst"]["kind"] == "slow"
+    assert diagnosed(scene, scene.began + 215)["level"] == "fine"
+
+
+@pytest.mark.parametrize(
+    ("file", "function", "words"),
+    [
+        ("/srv/shop/app.py", "reserve", "; 2 others are in it at shop/app.py:21"),
+        ("/srv/shop/app.py", "release", "; 2 others are in it at shop/app.py:21"),
+        ("/srv/shop/mail.py", "reserve", ""),
+    ],
+)
+def test_a_lock_has_the_line_of_the_thread_that_runs_in_the_same_code(file, function, words):
+    scene = SITUATIONS["database"].scene(AT)
+    now = scene.now(AT)
+    waiting = [{"file": "/srv/shop/app.py", "line": 19, "function": "reserve"}]
+    running = [{"file": file, "line": 21, "function": function}]
+    thread = now["threads"][0]
+    threads = [{**thread, "activity": "lock", "frames": waiting}] * 12
+    threads += [{**thread, "activity": "running", "frames": running}] * 2
+    found = diagnosed(scene, AT, now={**now, "threads": threads})
+    assert found["verdict"] == [
+        "this application: a lock",
+        "12 of 14 running threads wait for it" + words,
+    ]
+
+
+def test_requests_that_run_before_the_first_figures_are_no_silence():
+    scene = SITUATIONS["nothing"].scene(AT)
+    busy = SITUATIONS["quiet"].scene(AT).now(AT)
+    found = diagnosed(scene, AT, now={**scene.now(AT), "threads": busy["threads"]})
+    assert found["title"] == "Started 3.0 s ago; no figures yet"

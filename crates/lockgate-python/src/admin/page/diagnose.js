@@ -8,10 +8,23 @@ function isChange(event) {
   return event.kind in CHANGES || event.kind.startsWith('upgrade') || event.kind.startsWith('certificate') || event.kind.includes('purge');
 }
 
-/** The most recent change at or before `since`, if it is near. Figures lag by a step, so it may be a bit later. */
-function changeBefore(events, since, slack) {
-  const near = (events || []).filter((event) => isChange(event) && event.time <= since + slack && event.time >= since - CAUSE_SECONDS);
-  return near.length ? near[near.length - 1] : null;
+/**
+ * When a finding began, and the most recent change at or before that, if it is near. The first bad figure says only that
+ * the begin is within its step: a change in that step is the begin.
+ */
+function beginOf(finding, events) {
+  const { since, within } = finding;
+  if (since == null) return { since, change: null };
+  const near = (events || []).filter((event) => isChange(event) && event.time <= since + within && event.time >= since - CAUSE_SECONDS);
+  const change = near.length ? near[near.length - 1] : null;
+  return { since: change ? Math.max(since, change.time) : since, change };
+}
+
+/** The points since the start of the server: those before it are of another instance. */
+function ofInstance(data, now) {
+  if (!data || !now || !(now.started > data.from)) return data;
+  const rows = data.rows.filter((row) => row.time + data.step > now.started);
+  return rows.length ? { ...data, rows, from: rows[0].time } : null;
 }
 
 /** An event in a few words: what it was, with its number if it has one. */
@@ -26,15 +39,19 @@ function eventWords(event) {
  * The findings, the worst first: {level, text, since, kind}. `data` is the shown history, `long` an hour of it.
  * Each finding is a claim about the last seconds: 5, or as many as a few requests took to come.
  */
-function findings(now, data, long, events) {
+function findings(now, allData, allLong, events) {
   const found = [];
-  const add = (level, kind, text, start, detail, label) => found.push({ level, kind, text, since: start, detail: detail || '', label });
+  const data = ofInstance(allData, now), long = ofInstance(allLong, now);
+  const add = (level, kind, text, begin, detail, label) => {
+    const [since, within] = Array.isArray(begin) ? begin : [begin, 0];
+    found.push({ level, kind, text, since: since == null ? null : Math.max(since, now ? now.started : 0), within, detail: detail || '', label });
+  };
   const recent = recently(data);
-  const base = usual(long) || usual(data);
+  const base = usual(allLong) || usual(allData);
   const start = (isBad) => {
     const fine = since(data, isBad);
     const coarse = long ? since(long, isBad) : null;
-    return coarse != null && (fine == null || coarse < data.from) ? coarse : fine;
+    return coarse != null && (fine == null || coarse < data.from) ? [coarse, long.step] : [fine, data.step];
   };
   serverFindings(now, add, events);
   if (recent) {
@@ -50,8 +67,8 @@ function findings(now, data, long, events) {
       const isBad = (row) => row.total > 0 && row.failed / row.total > share / 4;
       add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad));
     }
-    if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05)) {
-      const isBad = (row) => row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
+    const isBad = (row) => Boolean(base && base.p95) && row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
+    if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05) && !isOver(data, isBad)) {
       add(recent.p95 > 1 || (recent.p95 > 0.25 && recent.p95 > 10 * base.p95) ? 'bad' : 'warn', 'slow', `p95 ${duration(recent.p95)} (usually ${duration(base.p95)})`, start(isBad));
     }
     const late = lateFinding(now, base);
@@ -82,6 +99,19 @@ const EFFECTS = ['down', 'overload', 'timeouts', 'errors', 'slow', 'old', 'queue
 function byEffect(found) {
   const order = { bad: 0, warn: 1, note: 2 };
   return found.sort((a, b) => order[a.level] - order[b.level] || EFFECTS.indexOf(a.kind) - EFFECTS.indexOf(b.kind));
+}
+
+/** Whether figures are fine again, while a window of many seconds still has those that were bad. */
+function isOver(data, isBad) {
+  const until = lastSign(data, isBad);
+  const after = data.rows.filter((row) => until != null && row.time >= until);
+  return until != null && data.to - until >= 5 && sum(after.map((row) => sum(row.durations))) >= 3;
+}
+
+/** The end of the last step that is as `isBad` says; null without any. */
+function lastSign(data, isBad) {
+  const bad = data.rows.filter(isBad);
+  return bad.length ? bad[bad.length - 1].time + data.step : null;
 }
 
 /** The last 5 seconds, or up to two minutes if there were few requests: one slow one in 60 is no p95. */
@@ -155,7 +185,7 @@ const DEATHS = 3;
 
 /** The last death of the last 10 minutes: a warning if it was replaced, unless deaths repeat. */
 function deathFinding(now, add, events) {
-  const dead = (events || []).filter((event) => ['worker_died', 'worker_not_answering'].includes(event.kind) && event.time > now.now - 600);
+  const dead = (events || []).filter((event) => ['worker_died', 'worker_not_answering'].includes(event.kind) && event.time > Math.max(now.now - 600, now.started - 1));
   if (!dead.length) return;
   const last = dead[dead.length - 1];
   const repeated = dead.filter((event) => event.time > now.now - DEATHS_SECONDS).length;
@@ -200,6 +230,29 @@ function lastOf(events, kinds) {
   return found.length ? found[found.length - 1].time : null;
 }
 
+/** Seconds after its end for which the samples of a slow request say what is wrong now. */
+const SAMPLE_SECONDS = 60;
+/** Findings whose cause is where the threads are. */
+const OF_REQUESTS = ['slow', 'overload', 'queue', 'old', 'errors', 'full', 'timeouts'];
+
+/** The place of a traceback: its last file and line. Null without one. */
+function tracebackPlace(text) {
+  const found = [...String(text || '').matchAll(/File "([^"\n]+)", line (\d+)(?:, in (.+))?(?:\n[ \t]+(\S.*))?/g)];
+  if (!found.length) return null;
+  const [, file, line, name, source] = found[found.length - 1];
+  return { activity: activity(''), count: 0, total: 0, share: 0, frame: { file, line: Number(line), function: name || '', source }, label: '', source: 'traceback' };
+}
+
+/** Where threads are that do not wait, but run in the function, or else in the file, in which others wait for a lock. */
+function holdersOf(threads, frame) {
+  const others = threads.filter((thread) => thread.activity !== 'lock');
+  for (const isSame of [(one) => one.file === frame.file && one.function === frame.function, (one) => one.file === frame.file]) {
+    const places = others.map((thread) => (thread.frames || []).find(isSame)).filter((one) => one);
+    if (places.length) return { count: places.length, frame: places[0] };
+  }
+  return null;
+}
+
 /**
  * Where most of the running threads are: the largest group by what they wait for, and its most frequent frame. With a
  * label, only those of its requests.
@@ -210,7 +263,7 @@ function dominant(now, history, from, label) {
   let source = 'threads';
   if (threads.length < 3) {
     // Too few to judge: the samples of slow requests since the incident say more.
-    const slow = ((history && history.slow) || []).filter((request) => isMeant(request) && (!from || request.began >= from - 10));
+    const slow = ((history && history.slow) || []).filter((request) => isMeant(request) && request.began >= from - 10 && request.began + request.seconds >= Math.max(from, now ? now.now - SAMPLE_SECONDS : 0));
     const samples = slow.flatMap((request) => (request.samples || []).flatMap((sample) => Array(Math.min(sample.count, 50)).fill({ ...sample, label: request.label, age: request.seconds })));
     if (samples.length > threads.length) { threads = samples; source = 'samples'; }
   }
@@ -224,50 +277,73 @@ function dominant(now, history, from, label) {
   const labels = new Map();
   for (const thread of threads) labels.set(thread.label, (labels.get(thread.label) || 0) + 1);
   const [[most]] = [...labels].sort((a, b) => b[1] - a[1]);
-  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame: group ? group.frame : null, label: most, source };
+  const frame = group ? group.frame : null;
+  return { activity: activity(top.text), count: inside.length, total: threads.length, share: top.share, frame, label: most, source, holders: top.text === 'lock' && frame ? holdersOf(threads, frame) : null };
 }
 
-/** All that the top of the page says. */
+/** All that the top of the page says: of now, also if a range is selected. */
 function diagnose(state) {
-  const { now, history, data, long } = state;
+  const { now, data, long } = state, history = state.whole || state.history;
   const events = state.events || [];
   const list = findings(now, data, long, events);
   const [worst] = list.filter((one) => one.level !== 'note');
-  const from = worst && worst.since;
-  const place = dominant(now, history, from, worst && worst.label);
-  const slack = data ? 2 * data.step : 10;
-  const change = worst && from != null ? changeBefore(events, from, slack) : null;
+  const { since: from, change } = worst ? beginOf(worst, events) : { since: null, change: null };
+  const place = placeFor(worst, from, now, history, events);
   const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };
-  if (!worst) {
-    const busy = now && now.workers ? [sum(now.workers.map((w) => w.threads_busy)), sum(now.workers.map(threadsOf))] : null;
-    const recent = recently(data);
-    if (!recent || !recent.total) result.title = now && now.now - now.started < 120 ? `Started ${duration(now.now - now.started)} ago; no requests yet` : 'No requests';
-    else result.title = `Nothing stands out: ${count(recent.rate)} requests/s, p95 ${duration(recent.p95)}${busy ? `, ${busy[0]} of ${busy[1]} threads busy` : ''}`;
-    return result;
-  }
-  const when = from == null ? '' : ` since ${clock(from, now && now.now)}`;
-  const isInstant = ['died', 'reload'].includes(worst.kind);
-  const after = change && !isInstant ? `, ${Math.abs(from - change.time) < slack ? 'at' : `${duration(from - change.time)} after`} ${eventWords(change)}` : '';
-  result.title = isInstant ? `${capital(worst.text)}${from == null ? '' : ` at ${clock(from, now && now.now)}`}${worst.detail}` : `${capital(worst.text)}${when}${after}${worst.detail}${placeWords(place)}`;
+  result.title = worst ? titleOf(result, now && now.now) : calmTitle(now, recently(ofInstance(data, now)));
   return result;
+}
+
+/** Where the cause of a finding is, in samples that are not older than it; null if it has none in the code. */
+function placeFor(worst, from, now, history, events) {
+  if (!worst) return null;
+  if (worst.kind === 'reload') {
+    const failed = events.filter((event) => ['reload_failed', 'rolled_back'].includes(event.kind));
+    return tracebackPlace(now.reload.why) || (failed.length ? tracebackPlace(failed[failed.length - 1].text) : null);
+  }
+  return OF_REQUESTS.includes(worst.kind) ? dominant(now, history, from, worst.label) : null;
+}
+
+function calmTitle(now, recent) {
+  const workers = (now && now.workers) || [];
+  const busy = sum(workers.map((worker) => worker.threads_busy)), all = sum(workers.map(threadsOf));
+  if (recent && recent.total) return `Nothing stands out: ${count(recent.rate)} requests/s, p95 ${duration(recent.p95)}${all ? `, ${busy} of ${all} threads busy` : ''}`;
+  if (!now || now.now - now.started >= 120) return 'No requests';
+  return `Started ${duration(now.now - now.started)} ago; ${busy || (now.threads || []).length ? 'no figures yet' : 'no requests yet'}`;
+}
+
+/** What happens at one moment, and does not last. */
+const INSTANT = ['died', 'reload'];
+
+/** The first line: what is wrong, since when, after what, and what most threads do. */
+function titleOf({ worst, since: from, change, place }, time) {
+  const text = capital(shortened(worst.text, 90));
+  if (INSTANT.includes(worst.kind)) return `${text}${from == null ? '' : ` at ${clock(from, time)}`}${worst.detail}`;
+  const when = from == null ? '' : ` since ${clock(from, time)}`;
+  const after = change ? `, ${from - change.time < 0.5 ? 'at' : `${duration(from - change.time)} after`} ${eventWords(change)}` : '';
+  return `${text}${when}${after}${worst.detail}${placeWords(place)}`;
 }
 
 /** Seconds for which a finding stays after it was last true: requests in step look fine between two of them. */
 const HOLD_SECONDS = 8;
 
-/** What is shown: a finding that has just gone stays for a while, and one that lasts keeps its begin. */
+/** What is shown: slow responses that have just ended are so called for a while, and what lasts keeps its begin. */
 function steady(result, held, time) {
   const isHeld = held.result && time - held.at < HOLD_SECONDS && time >= held.at;
-  if (!result.worst) return isHeld && held.result.worst.kind === 'slow' ? held.result : result;
-  const last = isHeld && held.result.worst.kind === result.worst.kind ? held.result : null;
-  if (last && last.since != null && result.since > last.since && result.since - last.since < 60) {
-    result.title = result.title.replace(` since ${clock(result.since, time)}`, ` since ${clock(last.since, time)}`);
-    result.since = last.since;
-    result.change = result.change || last.change;
+  if (!result.worst) {
+    if (!isHeld || held.result.worst.kind !== 'slow') return result;
+    return { ...held.result, level: 'warn', title: `Was slow until ${clock(held.at, time)}: ${shortened(held.result.worst.text, 90)}`, place: null, isPast: true };
   }
-  if (last && last.place && !result.place) {
-    result.place = last.place;
-    result.title += placeWords(last.place);
+  const last = isHeld && held.result.worst.kind === result.worst.kind && !INSTANT.includes(result.worst.kind) ? held.result : null;
+  if (last) {
+    // Its change may have become known later than the first bad figure: then that is the begin.
+    const isRefined = result.change && result.since === result.change.time && result.since - last.since <= last.worst.within;
+    if (last.since != null && result.since != null && result.since > last.since - Math.max(2, 2 * result.worst.within) && !isRefined) {
+      result.since = last.since;
+      result.change = last.change;
+    }
+    result.place = result.place || last.place;
+    result.title = titleOf(result, time);
   }
   held.result = result;
   held.at = time;
@@ -298,7 +374,11 @@ function verdict(place, now) {
   if (kind === 'network') return [name ? `not this server: ${name}` : 'the network', `${part} wait for it`];
   if (kind === 'running') return ['this application: its code runs', part];
   if (kind === 'GIL') return ['this application: the GIL', `${part} wait for it`];
-  if (kind === 'lock') return ['this application: a lock', `${part} wait for it`];
+  if (kind === 'lock') {
+    const { holders } = place;
+    const inside = holders ? `; ${plural(holders.count, 'other is', 'others are')} in it at ${placeOf(holders.frame)}` : '';
+    return ['this application: a lock', `${part} wait for it${inside}`];
+  }
   if (kind === 'disk') return ['a disk of this host', `${part} wait for it`];
   if (kind === 'sleep') return ['this application: it sleeps', part];
   if (kind === 'child process') return ['a child process', `${part} wait for it`];

@@ -65,6 +65,11 @@ const pollNow = poller(async () => {
       // After a boot of the host, ids of events begin again.
       lastEvent = 0;
       state.events = null;
+      // Its points are of the instance before; the server has those that it has read from it.
+      state.data = state.long = state.history = state.whole = null;
+      held.result = null;
+      pollHistory();
+      pollLong();
     }
     state.now = found;
   }
@@ -173,8 +178,9 @@ function showHeadline(result) {
   const level = down ? 'bad' : result ? result.level : 'wait';
   const title = byId('headline').textContent;
   const name = { bad: '■ ', warn: '▲ ' }[level] || '';
-  if (document.title !== `${name}${title}`) {
-    document.title = `${name}${title}`.slice(0, 120);
+  const shortTitle = shortened(`${name}${title}`, 80);
+  if (document.title !== shortTitle) {
+    document.title = shortTitle;
     drawIcon(level);
   }
 }

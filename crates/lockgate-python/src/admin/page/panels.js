@@ -10,21 +10,22 @@ function showState(result, state) {
   const section = byId('state');
   section.dataset.level = result.level;
   setText(byId('headline'), result.title);
-  const { now } = state, { place, worst, change } = result;
+  const { now } = state, { place, worst } = result;
   const time = now ? now.now : Date.now() / 1000;
   const [who, why] = verdict(place, now);
-  const events = (state.events || []).filter(isChange);
-  const last = events[events.length - 1];
-  const changed = change ? [capital(eventWords(change)), `${clock(change.time, time)}${Math.abs(result.since - change.time) > 2 ? `, ${duration(Math.abs(result.since - change.time))} ${result.since > change.time ? 'before' : 'after'}` : ''}`]
+  const events = (state.events || []).filter((event) => isChange(event) && (result.since == null || event.time <= result.since));
+  const last = events[events.length - 1], { change } = result;
+  const before = change && result.since - change.time > 0.5 ? `, ${duration(result.since - change.time)} before` : '';
+  const changed = change ? [capital(eventWords(change)), `${clock(change.time, time)}${before}`]
     : worst && last ? ['Nothing shortly before', `last: ${eventWords(last)}, ${clock(last.time, time)}`] : last ? [capital(eventWords(last)), `${clock(last.time, time)}, ${duration(time - last.time)} ago`] : ['Nothing that is recorded', ''];
-  const frame = place && place.frame;
-  const slow = worst && ['slow', 'overload', 'queue', 'old', 'errors', 'full', 'timeouts'].includes(worst.kind);
+  const frame = place && place.frame, isPast = result.isPast;
+  const slow = worst && OF_REQUESTS.includes(worst.kind);
   const facts = [
     ['What', worst ? capital({ slow: 'slow responses', overload: 'overload', queue: 'waiting for threads', errors: 'failing responses', old: 'a request that does not end', full: 'no free thread', timeouts: 'requests run too long', died: 'a worker died', reload: 'a failed reload', off: 'no answer' }[worst.kind] || worst.kind) : 'Nothing', place && slow ? `most in ${place.label || 'threads without a request'}` : ''],
     ['Since', result.since == null ? '–' : clock(result.since, time), result.since == null ? '' : `${duration(time - result.since)} ago`],
-    ['Which code', frame ? `${frame.function}, ${placeOf(frame)}` : '–', frame && frame.source ? { code: frame.source } : ''],
+    ['Which code', frame ? [frame.function, placeOf(frame)].filter(Boolean).join(', ') : '–', frame && frame.source ? { code: frame.source } : ''],
     ['What changed', ...changed],
-    ['Is it us?', worst && !slow ? '–' : capital(who), worst && !slow ? '' : why],
+    ['Is it us?', slow && !isPast ? capital(who) : '–', slow && !isPast ? why : ''],
   ];
   sync(byId('facts'), facts, ([name]) => name, ([name]) => el('div', {}, el('dt', {}, name), el('dd', {}, el('b'), el('small'))), (node, [, text, detail]) => {
     const [strong, small] = node.lastChild.children;
