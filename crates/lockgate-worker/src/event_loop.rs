@@ -233,6 +233,8 @@ impl EventLoop {
 
     fn poll(&mut self, opener: &dyn Opener, timeout: Option<Duration>) {
         let mut events = std::mem::take(&mut self.events);
+        // What returned connections and streamed bodies have received: the wait may be long.
+        self.context.metrics.take_received(&mut self.turn.received);
         let timeout = if self.context.inbox.begin_polling() {
             timeout
         } else {
@@ -264,8 +266,7 @@ impl EventLoop {
         self.accepting.acceptor.on_polled();
         self.drive_yielded();
         self.deliver_messages();
-        let received = std::mem::take(&mut self.turn.received);
-        self.context.metrics.record_received(received);
+        self.context.metrics.take_received(&mut self.turn.received);
         self.turn.arrived_at = self.turn.now;
         self.expire();
     }

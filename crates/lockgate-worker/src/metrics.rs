@@ -64,9 +64,9 @@ impl WorkerMetrics {
     }
 
     /// Adds bytes read since the last call.
-    pub fn record_received(&self, bytes: u64) {
+    pub fn take_received(&self, bytes: &mut u64) {
         if let Some(counters) = &self.counted {
-            counters.record_received(bytes);
+            counters.record_received(std::mem::take(bytes));
         }
     }
 
