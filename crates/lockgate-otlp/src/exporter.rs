@@ -158,13 +158,13 @@ fn send(
     (now, stage, interval): (Instant, Stage, Duration),
     write: impl FnOnce(&mut Vec<u8>, &[Vec<u8>]),
 ) -> bool {
-    let lost = queue.read(now, interval);
-    if let Some((level, text)) = delivery.reports.on_lost(lost, now) {
-        host.write(level, &text);
-    }
     let is_last = stage == Stage::Ending;
     if !is_last && !delivery.is_open(now) {
         return false;
+    }
+    let lost = queue.read(now, interval);
+    if let Some((level, text)) = delivery.reports.on_lost(lost, now) {
+        host.write(level, &text);
     }
     let is_full = queue.is_full();
     if queue.is_due(now, stage != Stage::Running) {
