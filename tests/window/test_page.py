@@ -117,6 +117,24 @@ def test_nothing_moves_while_figures_change(window):
     assert window.browser.evaluate("shifted") < 0.05
 
 
+@pytest.mark.parametrize("situation", ["quiet", "failing_reload", "database"])
+def test_the_tiles_follow_the_answers_on_a_narrow_page(window, situation):
+    window.open(situation, width=360)
+    gap = window.browser.evaluate(
+        "byId('figures').getBoundingClientRect().top"
+        " - Math.max(...['facts', 'also'].map(id => byId(id).getBoundingClientRect().bottom))"
+    )
+    assert gap < 30
+    assert window.browser.evaluate("shifted") < 0.05
+
+
+@pytest.mark.parametrize("situation", ["overload", "failing_reload", "dead_worker", "hostile"])
+def test_the_first_line_and_the_title_are_short(window, situation):
+    window.open(situation, width=1400)
+    assert window.browser.evaluate("byId('headline').getBoundingClientRect().height") < 2.5 * 28.4
+    assert len(window.browser.evaluate("document.title")) <= 80
+
+
 def test_a_hidden_page_does_not_ask_what_threads_run(window):
     window.open("quiet")
     window.browser.evaluate(HIDE)

@@ -60,6 +60,19 @@ function inkOn(kind) {
   return ['network', 'child', 'disk'].includes(kind) ? '#ffffff' : '#16191d';
 }
 
+/** A name, cut with an ellipsis so that it fits into so many pixels. */
+function fitting(pen, name, width) {
+  if (pen.measureText(name).width <= width) return name;
+  const letters = [...name];
+  let low = 0, high = letters.length;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (pen.measureText(`${letters.slice(0, middle).join('')}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return low ? `${letters.slice(0, low).join('')}…` : '';
+}
+
 function drawFlame() {
   const canvas = byId('flame-canvas');
   if (!canvas || !flame.root) return;
@@ -89,14 +102,14 @@ function drawFlame() {
     pen.rect(box.left, top, box.width - 3, FLAME_ROW);
     pen.clip();
     pen.fillStyle = isFound || node.kind in WAITS ? (chart.isDark ? '#10151b' : isFound ? '#16191d' : inkOn(node.kind)) : chart.colours['--ink'];
-    pen.fillText(node.name, box.left + 4, top + FLAME_ROW / 2);
+    pen.fillText(fitting(pen, node.name, box.width - 8), box.left + 4, top + FLAME_ROW / 2);
     pen.restore();
   }
 }
 
 function flameWords(node) {
   const share = percent(node.value / flame.root.value), own = node.self ? `, ${percent(node.self / flame.root.value)} itself` : '';
-  return `${node.name}${node.file ? `, ${node.file}:${node.line}` : ''}: ${share} (${duration(node.value)})${own}`;
+  return `${node.name}${node.file ? `, ${withLine(node.file, node.line)}` : ''}: ${share} (${duration(node.value)})${own}`;
 }
 
 function hoverFlame(node) {
@@ -144,7 +157,7 @@ function buildFlame() {
 function hottest(profile, weight) {
   const ending = weight === 'cpu' ? '_cpu' : '', all = weight === 'cpu' ? profile.cpu : profile.seconds;
   const shown = [...(profile.lines || [])].sort((a, b) => b[`self${ending}`] - a[`self${ending}`]).slice(0, 12);
-  return staticTable([['Self', 'n'], ['Total', 'n'], ['Line']], shown.map((line) => [percent(line[`self${ending}`] / all), percent(line[`total${ending}`] / all), `${line.function} ${line.short || shortPath(line.file)}:${line.line}`]));
+  return staticTable([['Self', 'n'], ['Total', 'n'], ['Line']], shown.map((line) => [percent(line[`self${ending}`] / all), percent(line[`total${ending}`] / all), `${line.function} ${withLine(line.short || shortPath(line.file), line.line)}`]));
 }
 
 function flameKey(event) {

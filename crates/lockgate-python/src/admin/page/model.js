@@ -64,6 +64,15 @@ function series(history) {
   return { rows, step, bounds, from: time[0], to: time[time.length - 1] + step, slow: history.slow || [] };
 }
 
+/**
+ * p95 of the wait for a thread. Histograms have the requests that got one: those that timed out in the queue have waited
+ * as long as queue_timeout, which is longer than any of them.
+ */
+function waitOf(waits, bounds, taken, timedOut) {
+  const part = taken ? (0.95 * (taken + timedOut)) / taken : 1;
+  return { wait: quantile(waits, bounds, Math.min(part, 1)), isWaitOverTimeout: timedOut > 0 && part >= 1 };
+}
+
 /** The rows of a range of time as one. */
 function summary(data, from, to) {
   if (!data) return null;
@@ -72,13 +81,14 @@ function summary(data, from, to) {
   const durations = merged(rows.map((row) => row.durations)), waits = merged(rows.map((row) => row.waits));
   const seconds = rows.length * data.step, total = sum(rows.map((row) => row.total));
   const last = rows[rows.length - 1];
+  const timedOut = sum(rows.map((row) => row.lostBy[FAILURES.indexOf('queue_timeout')])), taken = sum(waits);
   const mean = (name) => { const known = rows.filter((row) => row[name] != null); return known.length ? sum(known.map((row) => row[name])) / known.length : null; };
   return {
     seconds, total, from: rows[0].time, to: last.time + data.step, rate: total / seconds,
     failed: sum(rows.map((row) => row.failed)), lost: sum(rows.map((row) => row.lost)), lostBy: FAILURES.map((_, n) => sum(rows.map((row) => row.lostBy[n]))), limited: sum(rows.map((row) => row.limited)),
     classes: CLASSES.map((_, n) => sum(rows.map((row) => row.classes[n]))),
     p50: quantile(durations, data.bounds, 0.5), p95: quantile(durations, data.bounds, 0.95), p99: quantile(durations, data.bounds, 0.99),
-    wait: quantile(waits, data.bounds, 0.95), answered: sum(durations), running: mean('running'), threads: last.threads,
+    ...waitOf(waits, data.bounds, taken, timedOut), timedOut, answered: sum(durations), running: mean('running'), threads: last.threads,
     waiting: mean('waiting'), cpu: mean('cpu'), memory: last.memory, connections: last.connections,
   };
 }
@@ -147,8 +157,13 @@ function shortPath(file) {
   return String(file).split('/').slice(-2).join('/');
 }
 
+/** A file and its line; a frame of a C function has none. */
+function withLine(file, line) {
+  return line ? `${file}:${line}` : file;
+}
+
 function placeOf(frame) {
-  return frame ? `${shortPath(frame.file)}:${frame.line}` : '';
+  return frame ? withLine(shortPath(frame.file), frame.line) : '';
 }
 
 /** Threads by their own frame and their activity, the largest group first. */

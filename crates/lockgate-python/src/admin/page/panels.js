@@ -44,10 +44,12 @@ function showState(result, state) {
   });
 }
 
-function showFigures(state) {
-  const { data, long, now, selection } = state;
-  const range = selection || (data && { from: data.to - Math.max(15, data.step), to: data.to });
-  const recent = data && summary(data, range.from, range.to), base = usual(long) || usual(data);
+/** The tiles: name, value, detail, level and what the value is about. */
+function figuresOf(state) {
+  const { long, now, selection } = state, data = ofInstance(state.data, now);
+  // The same seconds as those of the first line.
+  const recent = selection ? data && summary(data, selection.from, selection.to) : recently(data), base = usual(long) || usual(data);
+  const span = recent ? `Of ${duration(recent.seconds)} until ${clock(recent.to)}` : '';
   const level = (value, normal, floor) => (value != null && normal != null && value > Math.max(floor, normal * 2.5) ? 'warn' : '');
   const was = (value, text) => (value == null ? '' : `usually ${text(value)}`);
   const workers = (now && now.workers) || [];
@@ -55,18 +57,25 @@ function showFigures(state) {
   const all = selection || !now ? recent && recent.threads : sum(workers.map(threadsOf));
   const waiting = selection || !now ? recent && recent.waiting : sum(workers.map((w) => w.requests_waiting));
   const failed = recent && recent.total ? recent.failed / recent.total : null;
+  const refused = recent ? recent.lostBy[FAILURES.indexOf('queue_full')] + recent.timedOut : 0;
+  const wait = recent && (recent.isWaitOverTimeout ? '>\u00a0queue_timeout' : recent.wait != null && recent.wait <= 0.001 ? '<\u00a01\u00a0ms' : duration(recent.wait));
   const items = [
-    ['Requests', recent ? `${count(recent.rate)}/s` : '–', base ? was(base.rate, (v) => `${count(v)}/s`) : '', ''],
+    ['Requests', recent ? `${count(recent.rate)}/s` : '–', refused ? `${count(refused / recent.seconds)}/s refused` : base ? was(base.rate, (v) => `${count(v)}/s`) : '', ''],
     ['Errors', percent(failed), recent && recent.lost ? `${count(recent.lost)} lost or refused` : base && failed != null ? was(base.share, percent) : '', failed > 0.05 ? 'bad' : failed > 0.01 ? 'warn' : ''],
     ['Duration p50', duration(recent && recent.p50), base ? was(base.p50, duration) : '', base ? level(recent && recent.p50, base.p50, 0.05) : ''],
     ['Duration p95', duration(recent && recent.p95), base ? was(base.p95, duration) : '', base ? level(recent && recent.p95, base.p95, 0.05) : ''],
-    ['Wait for a thread p95', recent && recent.wait != null && recent.wait <= 0.001 ? '<\u00a01\u00a0ms' : duration(recent && recent.wait), waiting ? `${count(waiting)} wait now` : 'none waits', recent && recent.wait > 0.05 ? 'warn' : ''],
+    ['Wait for a thread p95', wait || '–', recent && recent.timedOut ? `${count(recent.timedOut)} timed out` : waiting ? `${count(waiting)} wait now` : 'none waits', recent && (recent.isWaitOverTimeout || recent.wait > 0.05) ? 'warn' : '', 'of requests that got a thread; those that timed out in the queue count as queue_timeout'],
     ['Threads busy', all ? `${count(busy)} of ${count(all)}` : '–', all ? percent(busy / all) : '', all && busy / all > 0.9 ? 'warn' : ''],
     ['CPU', recent && recent.cpu != null ? `${round(recent.cpu, recent.cpu < 10 ? 2 : 0)}\u00a0cores` : '–', base ? was(base.cpu, (v) => round(v, v < 10 ? 2 : 0)) : '', ''],
     ['Memory', bytes(recent && recent.memory), recent && recent.connections != null ? `${count(recent.connections)} connections` : '', ''],
   ];
-  sync(byId('figures'), items, ([name]) => name, ([name]) => el('div', {}, el('dt', {}, name), el('dd'), el('dd', { class: 'usual' })), (node, [, value, detail, tone]) => {
+  return items.map(([name, value, detail, tone, about]) => [name, value, detail, tone, [span, about].filter(Boolean).join(', ')]);
+}
+
+function showFigures(state) {
+  sync(byId('figures'), figuresOf(state), ([name]) => name, ([name]) => el('div', {}, el('dt', {}, name), el('dd'), el('dd', { class: 'usual' })), (node, [, value, detail, tone, about]) => {
     node.dataset.level = tone;
+    node.title = about;
     setText(node.children[1], value);
     setText(node.children[2], detail);
   });
@@ -102,7 +111,7 @@ function frameText(node, frame) {
   setText(name, frame ? frame.function : '–');
   setText(where, frame ? ` ${placeOf(frame)}` : '');
   if (source) setText(source, (frame && frame.source) || '');
-  node.title = frame ? `${frame.function}, ${frame.file}:${frame.line}${frame.source ? `\n${frame.source}` : ''}` : '';
+  node.title = frame ? `${frame.function}, ${withLine(frame.file, frame.line)}${frame.source ? `\n${frame.source}` : ''}` : '';
 }
 
 const frameCell = (withSource) => el('span', { class: 'place cut' }, el('b'), el('span', { class: 'dim' }), withSource ? el('code') : null);
@@ -115,7 +124,7 @@ function activityText(node, text) {
 }
 
 function stackOf(frames) {
-  return el('ol', { class: 'stack', 'aria-label': 'Stack, the most recent call first' }, ...(frames || []).map((frame) => el('li', { class: isOwn(frame.file) ? 'own' : null }, el('b', {}, frame.function), ` ${frame.file}:${frame.line}`, frame.source ? el('code', {}, frame.source) : null)));
+  return el('ol', { class: 'stack', 'aria-label': 'Stack, the most recent call first' }, ...(frames || []).map((frame) => el('li', { class: isOwn(frame.file) ? 'own' : null }, el('b', {}, frame.function), ` ${withLine(frame.file, frame.line)}`, frame.source ? el('code', {}, frame.source) : null)));
 }
 
 function pairs(list) {
@@ -280,7 +289,8 @@ function showPaths(state) {
   const all = (history && history.paths) || [];
   const found = all.filter((one) => matches(view.search, one.label)).slice(0, 12);
   const partly = state.selection && history && history.to == null ? ', from its begin to now' : '';
-  setText(byId('paths-note'), all.length ? `${rangeWords(state)}${partly}` : '');
+  const slot = history && history.from != null && history.to != null ? `, ${clock(history.from)} to ${clock(history.to)} in slots of 10 s` : '';
+  setText(byId('paths-note'), all.length ? `${rangeWords(state)}${partly}${slot}` : '');
   table(byId('paths'), [['Path'], ['Share', 'n'], ['', 'bar-cell wide'], ['Thread time', 'n'], ['Slowest', 'n']], found, (one) => one.label, (one) => [el('button', { type: 'button', class: 'text', title: 'Search for it in all lists' }), '', el('span', { class: 'track', 'aria-hidden': 'true' }, el('i')), '', ''], (tds, one) => {
     setText(tds[0].firstChild, one.label);
     tds[0].firstChild.onclick = () => searchFor(one.label);
