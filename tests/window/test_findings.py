@@ -202,3 +202,33 @@ def test_requests_that_run_before_the_first_figures_are_no_silence():
     busy = SITUATIONS["quiet"].scene(AT).now(AT)
     found = diagnosed(scene, AT, now={**scene.now(AT), "threads": busy["threads"]})
     assert found["title"] == "Started 3.0 s ago; no figures yet"
+
+
+@pytest.mark.parametrize(("ended", "level"), [(4, "warn"), (15, "fine")])
+def test_a_path_is_not_called_slow_after_its_last_slow_request(ended, level):
+    scene = SITUATIONS["quiet"].scene(AT)
+    stack = [{"count": 5, "activity": "network 10.0.0.5:5432", "frames": []}]
+    slow = [
+        {"id": n, "label": "GET /users/*", "began": AT - ended - 2 - n, "seconds": 2.0}
+        for n in range(20)
+    ]
+    history = {
+        **scene.history(AT, AT - 900, AT, 5),
+        "slow": [{**o, "samples": stack} for o in slow],
+    }
+    found = diagnosed(scene, AT, history=history)
+    assert found["level"] == level, found["title"]
+    assert (found["place"] is None) == (level == "fine")
+
+
+@pytest.mark.parametrize(
+    ("days", "mark", "kind"), [(-1, "bad", "certificate"), (1, "warn", "errors")]
+)
+def test_a_certificate_that_has_not_expired_hides_no_errors(days, mark, kind):
+    names = {"names": ["shop.example"], "source": "acme", "expires_in_days": days}
+    found = found_in(
+        "quiet",
+        now={"certificates": [names]},
+        errors=lambda t: 0.02 if t > 0 else 0.0004,
+    )
+    assert (found["level"], found["worst"]["kind"]) == (mark, kind)

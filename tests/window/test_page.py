@@ -117,6 +117,14 @@ def test_nothing_moves_while_figures_change(window):
     assert window.browser.evaluate("shifted") < 0.05
 
 
+def test_a_server_that_was_started_again_has_no_figures_of_the_one_before(window):
+    window.open("database")
+    window.wait_for("state.long && state.long.from < state.now.now - 3000")
+    window.admin.show("nothing")
+    found = "state.long ? state.now.started - state.long.from : 0"
+    assert window.browser.evaluate(f"pollNow().then(() => {found})") < 60
+
+
 @pytest.mark.parametrize("situation", ["quiet", "failing_reload", "database"])
 def test_the_tiles_follow_the_answers_on_a_narrow_page(window, situation):
     window.open(situation, width=360)

@@ -147,7 +147,9 @@ function slowPath(data, long) {
   let slowest = null;
   for (const label of new Set(data.slow.map((one) => one.label))) {
     const times = (list) => list.filter((one) => one.label === label).map((one) => one.seconds);
-    const recent = times(data.slow.filter((one) => one.began + one.seconds > data.to - SLOW_SECONDS));
+    const last = data.slow.filter((one) => one.label === label && one.began + one.seconds > data.to - SLOW_SECONDS);
+    if (hasEnded(last, data.to)) continue;
+    const recent = times(last);
     const seconds = median(recent), usually = times(before);
     if (recent.length < SLOW_COUNT || (usually.length >= SLOW_COUNT && seconds < 2.5 * median(usually))) continue;
     if (!slowest || sum(recent) > slowest.total) slowest = { label, seconds, total: sum(recent) };
@@ -160,6 +162,13 @@ function slowPath(data, long) {
     start = one.began;
   }
   return { ...slowest, since: start };
+}
+
+/** Whether slow requests have come to an end: none ran for twice the longest time between the ends of two of them. */
+function hasEnded(requests, time) {
+  const ends = requests.map((one) => one.began + one.seconds).sort((a, b) => a - b);
+  const pauses = ends.slice(1).map((end, n) => end - ends[n]);
+  return ends.length > 1 && time - ends[ends.length - 1] > Math.max(10, 2 * Math.max(...pauses));
 }
 
 function serverFindings(now, add, events) {
@@ -217,7 +226,7 @@ function certificateFindings(now, add) {
     if (certificate.expires_in_days < 14) {
       const name = (certificate.names || [])[0] || certificate.source;
       const text = certificate.expires_in_days < 0 ? `the certificate of ${name} has expired` : `the certificate of ${name} expires in ${plural(certificate.expires_in_days, 'day')}`;
-      add(certificate.expires_in_days < 3 ? 'bad' : 'warn', 'certificate', text, null);
+      add(certificate.expires_in_days < 0 ? 'bad' : 'warn', 'certificate', text, null);
     }
   }
   for (const renewal of (now && now.renewals) || []) {
