@@ -4,7 +4,7 @@
 #   PORT=9000           another port for `make serve`
 #   TLS=1               `make serve` over HTTPS, on port 8443, with a certificate that the server makes
 #   BUILD=dev           a quick build without optimisation instead of a release build
-#   PYTEST="-n 0 -k x"  arguments for pytest, which runs two tests at a time
+#   PYTEST="-n 0 -k x"  arguments for pytest, which runs four tests at a time: most of them wait
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
 #   MUTANTS="--shard 1/50"  which mutants `make mutants` tries; all of them take a night
 #   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
@@ -75,14 +75,14 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(V
 	cargo test --locked --workspace --no-fail-fast || { echo "make: the Rust tests run once more"; cargo test --locked --workspace; }
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-shm --package lockgate-worker --lib loom_model | tee target/loom.log
 	@test "$$(grep -c "^test result: ok. [1-9]" target/loom.log)" = 2 || { echo "make: a loom model has not run" >&2; exit 1; }
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST) || { test $$? = 1 && $(MAKE) test-again; }
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST) || { test $$? = 1 && $(MAKE) test-again; }
 	@$(MAKE) unsafe-smoke
 	@$(MAKE) fuzz-smoke
 
 pages: $(VENV)/.installed-$(BUILD) $(VENV)/.pages ## run every command and example of README.md and docs/
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/docs $(PYTEST)
 
-# As CPython's `regrtest --rerun`: a race of a test must not stop a landing, and a failure that repeats must. Two tests
+# As CPython's `regrtest --rerun`: a race of a test must not stop a landing, and a failure that repeats must. Four tests
 # at a time on a loaded machine meet races that one alone does not; each is a defect, and the output names it.
 test-again:
 	@echo "make: the tests that failed run once more, one at a time"

@@ -103,8 +103,6 @@ pub(super) struct TextLayout {
     pub(super) ascii: usize,
     /// Of others.
     pub(super) other: usize,
-    /// The first bit of what [`TEXT_STATE`] describes.
-    pub(super) shift: u32,
 }
 
 /// The length of an object that has one, `bytes` and `str`.
@@ -113,7 +111,7 @@ pub(super) const LENGTH: usize = 16;
 pub(super) const CLASS: usize = 8;
 /// The content of `bytes`.
 pub(super) const BYTES: usize = 32;
-/// In a `str`: a word of bits. From [`TextLayout::shift`] on, three are the bytes of a character, the next says that the
+/// In a `str`: a word of bits. From the third on, three are the bytes of a character, the next says that the
 /// characters follow, and the next that they are ASCII.
 pub(super) const TEXT_STATE: usize = 32;
 
@@ -198,7 +196,6 @@ const PYTHON_3_10: Layout = Layout {
     text: TextLayout {
         ascii: 48,
         other: 72,
-        shift: 2,
     },
 };
 
@@ -234,7 +231,6 @@ const PYTHON_3_11: Layout = Layout {
     text: TextLayout {
         ascii: 48,
         other: 72,
-        shift: 2,
     },
 };
 
@@ -270,7 +266,6 @@ const PYTHON_3_12: Layout = Layout {
     text: TextLayout {
         ascii: 40,
         other: 56,
-        shift: 2,
     },
 };
 

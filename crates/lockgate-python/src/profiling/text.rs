@@ -15,7 +15,7 @@ pub(super) fn text(memory: &impl Memory, layout: TextLayout, address: u64) -> Op
         return None;
     }
     let length = word_at(&header, LENGTH);
-    let state = word_at(&header, TEXT_STATE) >> layout.shift;
+    let state = word_at(&header, TEXT_STATE) >> 2;
     let width = state & 7;
     let (is_compact, is_ascii) = (state >> 3 & 1 == 1, state >> 4 & 1 == 1);
     if !is_compact || !matches!(width, 1 | 2 | 4) || length > 1 << 32 {

@@ -31,7 +31,6 @@ struct Places {
     code: usize,
     /// In code objects, after the number of the first line: a number that no other has. It is not published.
     version_after_line: Option<usize>,
-    text_shift: u32,
 }
 
 pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsupported> {
@@ -41,14 +40,12 @@ pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsuppor
             frame: 28,
             code: 34,
             version_after_line: Some(24),
-            text_shift: 2,
         },
         14 => Places {
             thread: 22,
             frame: 31,
             code: 39,
             version_after_line: None,
-            text_shift: 16,
         },
         _ => return Err(Unsupported::Version(3, minor)),
     };
@@ -103,7 +100,6 @@ pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsuppor
         text: TextLayout {
             ascii: 40,
             other: 56,
-            shift: places.text_shift,
         },
     })
 }
