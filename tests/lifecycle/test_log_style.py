@@ -68,7 +68,7 @@ def test_a_time_zone_that_does_not_exist_is_reported_at_startup():
 
 @pytest.mark.parametrize("shows", [True, False])
 def test_query_strings_are_shown_or_not_everywhere_alike(start, tmp_path, shows):
-    arguments = [] if shows else ["--no-log-query"]
+    arguments = ["--admin-show", "targets"] if shows else ["--no-log-query"]
     admin = Admin(start, tmp_path, "faults:app", *arguments, workers=1)
     server = admin.server
     assert server.get(f"/raise-before?{SECRET}").status == 500

@@ -55,7 +55,7 @@ def activate(start):
 
 def ask(address, target="/"):
     with Wire(address) as wire:
-        wire.send(request("GET", target, "Connection: close"))
+        wire.send(request("GET", target, "Connection: close", host="localhost"))
         response = wire.response()
         wire.expect_close()
     return response

@@ -56,8 +56,13 @@ def test_worker_exits_are_counted_by_cause(start, tmp_path):
 
     assert set(exits().values()) == {0}
 
+    def serving():
+        workers = admin.status()["workers"]
+        return [worker["pid"] for worker in workers if worker["state"] == "serving"]
+
     def end(cause, count, act):
-        (before,) = eventually(lambda: admin.workers(), what="a worker")
+        # One that is not ready yet is counted as a start that has failed.
+        (before,) = eventually(serving, what="a worker")
         act(before)
         eventually(lambda: exits()[cause] == count, what=f"{cause} is counted")
         eventually(lambda: admin.workers() not in ([], [before]), what="another worker")

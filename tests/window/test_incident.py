@@ -2,6 +2,7 @@
 
 import pytest
 from harness.chromium import Chromium
+from harness.other_user import open_to_others
 from harness.patience import eventually
 from harness.requirements import require_module
 
@@ -19,6 +20,8 @@ def incident(start, tmp_path):
     require_module("flask")
     directory = tmp_path / "site"
     directory.mkdir()
+    # Over TCP the listener shows lines of files that every user may read.
+    open_to_others(directory)
     begun = Incident(start, directory)
     yield begun
     begun.end()
