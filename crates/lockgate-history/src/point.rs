@@ -75,7 +75,7 @@ pub(crate) const COUNTERS: usize = CLASSES + LOSSES + BUCKETS + WAITS + OTHERS;
 const GAUGES: usize = 9;
 
 impl Counters {
-    /// The numbers that are kept, in the order of [`Difference`].
+    /// The numbers that are kept, in the order in which a record has them.
     pub(crate) fn to_numbers(self) -> [u64; COUNTERS] {
         let totals = &self.totals;
         let others = [
