@@ -18,6 +18,8 @@ class Server:
     # What must be there: a distribution in the virtualenv, or else a program.
     package: str | None = None
     program: str | None = None
+    # The oldest Python on which that distribution can be imported.
+    python: tuple[int, int] = (3, 10)
     tags: frozenset[str] = frozenset()
     # A need of a scenario that this server does not meet, and what happens instead.
     cannot: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +71,14 @@ GRANIAN = (
 UWSGI = (
     ".venv/bin/uwsgi --http-socket 127.0.0.1:{port} -w {app} -p {workers} --need-app "
     "--single-interpreter --listen 1024 --disable-logging --die-on-term"
+)
+PEREGRINE = (
+    ".venv/bin/peregrine {app} --protocol wsgi --host 127.0.0.1 --port {port} "
+    "--workers {workers} --log-level error"
+)
+WEFT = (
+    ".venv/bin/weft {app} --protocol wsgi --host 127.0.0.1 --port {port} "
+    "--workers {workers} --log-level error"
 )
 WAITRESS = ".venv/bin/waitress-serve --host 127.0.0.1 --port {port}"
 LOCKGATE = ".venv/bin/lockgate {app} -b 127.0.0.1:{port} -w {workers}"
@@ -126,7 +136,25 @@ SERVERS = (
         "inline",
         package="fastwsgi",
     ),
+    _server("peregrine", PEREGRINE, "peer", "inline", "default", package="peregrine-server"),
+    # Its wheel for 3.11 needs a symbol that 3.11 does not have.
+    _server("weft", WEFT, "peer", "inline", "default", package="weft-server", python=(3, 12)),
     # A native front, and threads for the application.
+    _server(
+        "peregrine-t32",
+        PEREGRINE + " --wsgi-threads 32",
+        "peer",
+        "tuned",
+        package="peregrine-server",
+    ),
+    _server(
+        "weft-t32",
+        WEFT + " --wsgi-threads 32",
+        "peer",
+        "tuned",
+        package="weft-server",
+        python=(3, 12),
+    ),
     _server("granian", GRANIAN, "peer", "default", "blocking", package="granian"),
     _server("granian-t32", GRANIAN + " --blocking-threads 32", "peer", "tuned", package="granian"),
     _server("uwsgi", UWSGI, "peer", package="pyuwsgi", cannot=ONE_REQUEST),

@@ -83,10 +83,12 @@ COMMANDS = {
     " --log-level error --no-control-socket",
     "peregrine": "peregrine edge_apps:app --host 127.0.0.1 --port {port} --workers 1"
     " --protocol wsgi --static-dir /static={files} --compress-static --compress --cache-size 64",
+    "weft": "weft edge_apps:app --host 127.0.0.1 --port {port} --workers 1 --log-level error"
+    " --protocol wsgi --static-dir /static={files} --compress-static --compress --cache-size 64",
     "granian": "granian edge_apps:app --interface wsgi --host 127.0.0.1 --port {port} --workers 1"
     " --log-level error --static-path-route /static --static-path-mount {files}",
 }
-FILE_SERVERS = ("lockgate", "nginx", "whitenoise", "peregrine", "granian")
+FILE_SERVERS = ("lockgate", "nginx", "whitenoise", "peregrine", "weft", "granian")
 
 
 @dataclass(frozen=True)
@@ -152,15 +154,21 @@ SCENARIOS = (
         ("nginx", "rust-only"),
         length=13,
     ),
-    Scenario("hit", "hello from the cache", "/hit", ("lockgate", "nginx", "peregrine"), length=13),
     Scenario(
-        "hit4k", "4 KiB from the cache", "/hit4k", ("lockgate", "nginx", "peregrine"), length=4096
+        "hit", "hello from the cache", "/hit", ("lockgate", "nginx", "peregrine", "weft"), length=13
+    ),
+    Scenario(
+        "hit4k",
+        "4 KiB from the cache",
+        "/hit4k",
+        ("lockgate", "nginx", "peregrine", "weft"),
+        length=4096,
     ),
     Scenario(
         "identity",
         "20 KB of HTML from the application; nginx has it in a file",
         "/page",
-        ("lockgate", "nginx", "nginx+upstream", "peregrine"),
+        ("lockgate", "nginx", "nginx+upstream", "peregrine", "weft"),
         length=20_000,
         paths=(("nginx+upstream", "/passed"),),
     ),
@@ -168,7 +176,7 @@ SCENARIOS = (
         "dynamic",
         "the same, compressed: zstd, nginx gzip",
         "/page",
-        ("lockgate", "nginx", "nginx+upstream", "peregrine"),
+        ("lockgate", "nginx", "nginx+upstream", "peregrine", "weft"),
         coding="zstd",
         codings=(("nginx", "gzip"), ("nginx+upstream", "gzip")),
         paths=(("nginx+upstream", "/passed"),),
@@ -177,7 +185,7 @@ SCENARIOS = (
         "dynamic_gzip",
         "the same, all with gzip",
         "/page",
-        ("lockgate", "nginx", "peregrine"),
+        ("lockgate", "nginx", "peregrine", "weft"),
         coding="gzip",
     ),
 )
@@ -270,8 +278,8 @@ class Running:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure files, compression and the cache.")
     parser.add_argument("-s", "--scenarios", default=",".join(s.name for s in SCENARIOS))
-    every = "lockgate,nginx,nginx+upstream,rust-only,whitenoise,peregrine,granian"
-    parser.add_argument("-S", "--servers", default=every)
+    every = ["nginx", "nginx+upstream", *(name for name in COMMANDS if name != "upstream")]
+    parser.add_argument("-S", "--servers", default=",".join(every))
     parser.add_argument("-r", "--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("-d", "--seconds", type=int, default=2, help="of a round (default: 2)")
     options = parser.parse_args()

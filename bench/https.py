@@ -83,6 +83,12 @@ COMMANDS = {
         " --tls-cert {certificate} --tls-key {key}",
         "http": "peregrine {app} --host 127.0.0.1 --port {port} --workers 1 --protocol wsgi",
     },
+    "weft": {
+        "https": "weft {app} --protocol wsgi --host 127.0.0.1 --port {port} --workers 1"
+        " --log-level error --tls-cert {certificate} --tls-key {key}",
+        "http": "weft {app} --protocol wsgi --host 127.0.0.1 --port {port} --workers 1"
+        " --log-level error",
+    },
 }
 
 
@@ -123,9 +129,7 @@ SCENARIOS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure TLS and HTTP/2 side by side.")
     parser.add_argument("-s", "--scenarios", default=",".join(s.name for s in SCENARIOS))
-    parser.add_argument(
-        "-S", "--servers", default="lockgate,nginx,granian,gunicorn,hypercorn,peregrine"
-    )
+    parser.add_argument("-S", "--servers", default=",".join(["nginx", *COMMANDS]))
     parser.add_argument("-r", "--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("-d", "--seconds", type=float, default=4, help="of a round (default: 4)")
     options = parser.parse_args()
@@ -142,7 +146,13 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     make_files()
-    servers = options.servers.split(",")
+    servers = []
+    for name in options.servers.split(","):
+        program = "nginx" if name == "nginx" else str(BENCH / PYTHON / name)
+        if shutil.which(program):
+            servers.append(name)
+        else:
+            print(f"bench: skipped {name}: it is not installed", flush=True)
     for scenario in SCENARIOS:
         if scenario.name not in options.scenarios.split(","):
             continue

@@ -41,6 +41,8 @@ class Installed:
 
     def why_not(self, server: Server) -> str | None:
         """None: this server can be started."""
+        if sys.version_info[:2] < server.python:
+            return f"needs Python {'.'.join(map(str, server.python))} or newer"
         needed = server.package or server.program or ""
         if needed in self.missing:
             return self.missing[needed]
