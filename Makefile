@@ -19,6 +19,7 @@ FUZZ ?=
 MUTANTS ?=
 SOAK_SECONDS ?= 60
 SOAK ?=
+WHEELHOUSE ?= dist
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -49,7 +50,7 @@ export PIP_REQUIRE_VIRTUALENV := 1
 
 PACKAGE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.json' -o -path '*/manual/*' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
-PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz docs/site)
+PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz docs/site packaging)
 
 # libFuzzer is C++; cargo-fuzz knows the flags that make a program observable to it, and stable Rust takes them.
 HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
@@ -60,7 +61,7 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev try-install prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +135,10 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 
 bench: $(VENV)/.installed-release ## measure the installed release build
 	$(BIN)/python bench/run.py $(BENCH)
+
+# Root makes root file systems. dist/ is where wheels are for a release.
+try-install: $(VENV)/.build-tools ## install the wheels of WHEELHOUSE=dist in empty roots, without a network
+	PYTHONPATH=packaging $(BIN)/python -m try_install $(WHEELHOUSE)
 
 docs: prerequisites ## write the generated pages of docs/reference, the man pages and the completions
 	cargo run --locked --quiet --package xtask -- docs

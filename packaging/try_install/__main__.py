@@ -1,0 +1,148 @@
+"""Installs each wheel of a directory in an empty root, without a network, and serves Flask.
+
+    PYTHONPATH=packaging python -m try_install dist/ [--only cp313] [--results results.json]
+
+Prints a row for each wheel, and exits with 1 if one has failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import roots
+from machine.container import PATH, Container, Options
+
+from . import dependencies, visit
+from .artefact import Artefact, interpreter, read
+
+APPLICATION = Path(__file__).with_name("app.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One wheel in one root."""
+
+    wheel: str
+    python: str
+    libc: str
+    architecture: str
+    root: str
+    # "native" or "qemu-user".
+    processor: str
+    # "passed", "not run" or "failed".
+    result: str
+    detail: str
+    seconds: float
+    date: str
+
+    def __str__(self) -> str:
+        where = f"{self.root} ({self.processor})" if self.root else "no root"
+        text = f"{self.result:8} {self.wheel}: {where}, {self.seconds:.0f} s"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    if os.geteuid() != 0:
+        print("try_install: run it as root: it makes root file systems", file=sys.stderr)
+        return 2
+    wheels = sorted(arguments.directory.glob("lockgate-*.whl"))
+    wheels = [path for path in wheels if all(text in path.name for text in arguments.only)]
+    if not wheels:
+        print(f"try_install: no such wheel is in {arguments.directory}", file=sys.stderr)
+        return 2
+    rows = []
+    for path in wheels:
+        rows.append(attempt(path, arguments.suite, arguments.cache))
+        print(rows[-1], flush=True)
+    if arguments.results:
+        text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+        arguments.results.write_text(text + "\n", "utf-8")
+    return any(row.result == "failed" for row in rows)
+
+
+def parser() -> argparse.ArgumentParser:
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="try_install", description=summary)
+    parser.add_argument("directory", type=Path, help="the directory of the wheels")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="wheels with this in their name"
+    )
+    parser.add_argument(
+        "--suite", help="another release of Debian for interpreters of pyenv, such as trixie"
+    )
+    parser.add_argument("--results", type=Path, help="also write the rows to this file, as JSON")
+    parser.add_argument(
+        "--cache", type=Path, default=roots.CACHE.parent, help="where roots and wheels are kept"
+    )
+    return parser
+
+
+def attempt(path: Path, suite: str | None, cache: Path) -> Row:
+    started = time.monotonic()
+    root, processor, artefact = "", "native", None
+    result, detail = "passed", ""
+    try:
+        artefact = read(path)
+        place = interpreter(artefact, suite)
+        processor = "qemu-user" if place.recipe.is_emulated else "native"
+        directory = roots.root(place.recipe, cache / "roots")
+        root = place.recipe.suite
+        flask = dependencies.fetch(artefact, cache / "wheels")
+        with tempfile.TemporaryDirectory(prefix="lockgate-wheels-") as wheels:
+            for wheel in (path, *flask.glob("*.whl")):
+                shutil.copy(wheel, wheels)
+            options = Options(
+                environment={"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"},
+                volumes={"/wheels": Path(wheels), **place.volumes},
+            )
+            with Container(directory, ["sleep", "infinity"], options) as container:
+                serve(container, artefact, place.program, Path(wheels))
+    except roots.Unavailable as reason:
+        result, detail = "not run", str(reason)
+    except visit.Failed as reason:
+        result, detail = "failed", str(reason)
+    return Row(
+        wheel=path.name,
+        python=artefact.version if artefact else "",
+        libc=artefact.libc if artefact else "",
+        architecture=artefact.machine if artefact else "",
+        root=root,
+        processor=processor,
+        result=result,
+        detail=detail,
+        seconds=round(time.monotonic() - started, 1),
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def serve(container: Container, artefact: Artefact, python: str, scratch: Path) -> None:
+    visit.install(container, python, f"/wheels/{artefact.path.name}")
+    container.inside("/srv/app").mkdir()
+    shutil.copy(APPLICATION, container.inside("/srv/app/app.py"))
+    in_app = dataclasses.replace(container.options, working_directory="/srv/app")
+    container.options = in_app
+    visit.look(container, artefact.path.name.split("-")[1])
+    server = visit.start(container, scratch / "server.log")
+    try:
+        visit.ask(container, server, "version 1")
+        visit.reload(container, server, "version 2")
+        visit.ask(container, server, "version 2")
+        visit.stop(container, server)
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""A wheel, and the roots in which it can be installed, by its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine.roots import DEBIAN_ARCHITECTURES, Recipe, Unavailable
+
+# The Debian release that has each interpreter. It says the oldest glibc with which it was tried.
+SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "sid", "3.15": "sid"}
+# A release of Debian for interpreters that none has: those of pyenv, which were built there.
+PYENV_SUITE = "bookworm"
+PYENV_LIBRARIES = (
+    *("libbz2-1.0", "libffi8", "liblzma5", "libncursesw6", "libreadline8", "libsqlite3-0"),
+    *("libssl3", "libuuid1", "zlib1g"),
+)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    path: Path
+    # As in "3.13".
+    version: str
+    # The platform tags, without compression.
+    platforms: tuple[str, ...]
+
+    @property
+    def machine(self) -> str:
+        return next(name for name in DEBIAN_ARCHITECTURES if self.platforms[0].endswith(name))
+
+    @property
+    def libc(self) -> str:
+        return "musl" if self.platforms[0].startswith("musllinux") else "glibc"
+
+    @property
+    def is_free_threaded(self) -> bool:
+        return self.path.name.split("-")[-2].endswith("t")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A root that has the interpreter of a wheel."""
+
+    recipe: Recipe
+    # The program inside.
+    program: str
+    # Directories of this machine that the root needs.
+    volumes: dict[str, Path]
+
+
+def read(path: Path) -> Artefact:
+    """What the name of a wheel says (PEP 427)."""
+    try:
+        _, _, interpreter, _, platforms = path.stem.split("-")
+    except ValueError:
+        raise Unavailable(f"{path.name} is not the name of a wheel") from None
+    if not interpreter.startswith("cp3"):
+        raise Unavailable(f"{path.name} is not for CPython 3")
+    artefact = Artefact(path, f"3.{interpreter[3:]}", tuple(platforms.split(".")))
+    if not any(artefact.platforms[0].endswith(name) for name in DEBIAN_ARCHITECTURES):
+        raise Unavailable(f"{path.name}: its machine has no root here")
+    return artefact
+
+
+def interpreter(artefact: Artefact, suite: str | None = None) -> Interpreter:
+    """Where a wheel can be tried; `suite` names another release for interpreters of pyenv."""
+    architecture = DEBIAN_ARCHITECTURES[artefact.machine]
+    if artefact.libc == "musl":
+        raise Unavailable("Debian has no CPython that is linked with musl")
+    if artefact.is_free_threaded:
+        raise Unavailable("Debian has no free-threaded CPython")
+    python = f"python{artefact.version}"
+    known = SUITES.get(artefact.version)
+    if known is not None and suite in (None, known):
+        packages = (python, f"{python}-venv")
+        return Interpreter(Recipe(known, packages, architecture), f"/usr/bin/{python}", {})
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted((home / "versions").glob(f"{artefact.version}.*"))
+    recipe = Recipe(suite or PYENV_SUITE, PYENV_LIBRARIES, architecture)
+    if not found or recipe.is_emulated:
+        raise Unavailable(f"no release of Debian has {python}, nor has pyenv for {architecture}")
+    # At the same path, where the program looks for its libpython.
+    return Interpreter(recipe, str(found[-1] / "bin" / python), {str(found[-1]): found[-1]})
