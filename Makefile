@@ -8,6 +8,7 @@
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
 #   MUTANTS="--shard 1/50"  which mutants `make mutants` tries; all of them take a night
 #   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
+#   WHEELS="cp313-manylinux-x86_64"  which wheels `make wheels` builds, of all; `*` stands for each: "cp313-*-x86_64"
 
 PYTHON ?= python3
 PORT ?= $(if $(TLS),8443,8000)
@@ -19,6 +20,7 @@ FUZZ ?=
 MUTANTS ?=
 SOAK_SECONDS ?= 60
 SOAK ?=
+WHEELS ?=
 WHEELHOUSE ?= dist
 
 SHELL := bash
@@ -61,11 +63,12 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev try-install prerequisites
+.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
+	wheels wheels-list wheels-reproduce wheels-toolchain try-install
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,10s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@sed -n '3,11s/^# / /p' $(firstword $(MAKEFILE_LIST))
 
 SERVE_AT := $(if $(TLS),--domain localhost --acme-dir $(abspath $(VENV))/acme -b https://localhost:$(PORT),-b 127.0.0.1:$(PORT))
 
@@ -149,6 +152,28 @@ dev: ## build quickly, without optimisation, into the virtualenv
 site: $(VENV)/.site ## build the site of docs/ into target/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "make: the site is in target/site; $(BIN)/mkdocs serve shows it while you write"
+
+# In an environment of its own, since zig has 100 MB.
+WHEEL_TOOLS := target/wheels/venv
+WHEELS_PROGRAM = PYTHONPATH=packaging $(WHEEL_TOOLS)/bin/python -m wheels
+# With BUILD=dev the wheels come quickly, and are too large and slow to publish.
+
+wheels: $(WHEEL_TOOLS)/.installed ## build wheels for other machines into dist/, and check them: docs/wheels.md
+	$(WHEELS_PROGRAM) build --profile $(BUILD) '$(WHEELS)'
+
+wheels-list: $(WHEEL_TOOLS)/.installed ## say with which Rust each wheel would be built, and what is missing
+	@$(WHEELS_PROGRAM) list '$(WHEELS)'
+
+wheels-reproduce: $(WHEEL_TOOLS)/.installed ## build wheels twice, in different folders, and compare the bytes
+	$(WHEELS_PROGRAM) reproduce --profile $(BUILD) '$(WHEELS)'
+
+wheels-toolchain: $(WHEEL_TOOLS)/.installed ## put Debian's Rust into target/wheels/debian, where there is no rustup
+	$(WHEELS_PROGRAM) toolchain
+
+$(WHEEL_TOOLS)/.installed: requirements/wheels.txt requirements/build.txt | prerequisites
+	"$(PYTHON_PATH)" -m venv $(WHEEL_TOOLS)
+	$(WHEEL_TOOLS)/bin/python -m pip install --quiet --requirement requirements/wheels.txt
+	@touch $@
 
 prerequisites:
 	@command -v cargo >/dev/null \

@@ -1,0 +1,1 @@
+"""Builds wheels of Lockgate for other machines than this one, and checks them: docs/wheels.md."""
