@@ -41,7 +41,7 @@ use crate::connection::{Activity, Driven, Protocol};
 use crate::exchange::Exchange;
 use crate::exchange::handler::Handler;
 use crate::exchange::request::Request;
-use crate::poller::{Poller, Readiness};
+use crate::poller::{Poller, Readiness, Selector};
 use crate::transport::Transport;
 use crate::transport::descriptors::TrackedFd;
 
@@ -256,7 +256,7 @@ impl EventLoop {
         self.turn.arrived_at = self.arrival_clock.request_arrived_at;
         if let Err(error) = outcome {
             self.context.report_fatal(&format!(
-                "epoll_wait failed: {error}; this worker ends and is replaced"
+                "the poller failed: {error}; this worker ends and is replaced"
             ));
         }
         for (token, readiness) in events.drain(..) {

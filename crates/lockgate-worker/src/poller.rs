@@ -1,19 +1,48 @@
-//! The wrapper of epoll: tokens in, readiness out.
+//! The poller: which descriptors are ready. epoll on Linux, kqueue on macOS and FreeBSD.
 //!
-//! Connections are registered once, edge-triggered, for everything; listeners level-triggered and exclusive, so that
-//! one arrival wakes one worker (EPOLLEXCLUSIVE) and an accept budget can leave the rest for later.
+//! [`Selector`] is the contract of both, and `tests` checks it on the one that is compiled. Which one that is is chosen
+//! here and nowhere else; calls are direct.
+
+#[cfg(target_os = "linux")]
+mod epoll;
+#[cfg(not(target_os = "linux"))]
+mod kqueue;
+mod latch;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::transport::descriptors::TrackedFd;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+#[cfg(target_os = "linux")]
+pub use self::epoll::{Poller, Waker};
+#[cfg(not(target_os = "linux"))]
+pub use self::kqueue::{Poller, Waker};
+pub use self::latch::Latch;
 
-/// Maximum events per wait: bounds a turn (about 64 requests).
+/// Maximum events per wait: bounds a turn (about 64 requests). A wait that returns fewer has returned all.
 pub const EVENTS_AT_ONCE: usize = 128;
+
+/// What a poller does. Connections are registered once, edge-triggered, for everything; listeners level-triggered, so
+/// that an accept budget can leave the rest for later.
+pub trait Selector: Sized {
+    fn new() -> io::Result<Self>;
+
+    /// Watches a connection until it is closed. Its state at this moment is the first event.
+    fn watch_connection(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()>;
+
+    /// Watches a listener: every wait reports it as long as a connection waits.
+    fn watch_listener(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()>;
+
+    fn forget_listener(&self, descriptor: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Watches the waker of this poller: each wake ends a wait, also one that began after it.
+    fn watch_waker(&self, waker: &Waker, token: u64) -> io::Result<()>;
+
+    /// Waits at most `timeout` (for ever if `None`) and appends the events to `into`. A signal ends the wait early.
+    fn wait(&self, timeout: Option<Duration>, into: &mut Vec<(u64, Readiness)>) -> io::Result<()>;
+}
 
 /// What became possible on a descriptor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,106 +69,5 @@ impl Readiness {
         self.writable |= other.writable;
         self.read_closed |= other.read_closed;
         self.hung_up |= other.hung_up;
-    }
-}
-
-/// An epoll instance.
-pub struct Poller {
-    epoll: TrackedFd,
-}
-
-impl Poller {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: TrackedFd::new(epoll::create(CreateFlags::CLOEXEC)?),
-        })
-    }
-
-    pub fn watch_connection(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll,
-            descriptor,
-            EventData::new_u64(token),
-            interest,
-        )?)
-    }
-
-    pub fn watch_listener(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let interest = EventFlags::IN | EventFlags::EXCLUSIVE;
-        Ok(epoll::add(
-            &self.epoll,
-            descriptor,
-            EventData::new_u64(token),
-            interest,
-        )?)
-    }
-
-    pub fn watch_waker(&self, waker: &Waker, token: u64) -> io::Result<()> {
-        // Edge-triggered: the counter need not be read, each write is a new edge.
-        let interest = EventFlags::IN | EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll,
-            waker.event.as_fd(),
-            EventData::new_u64(token),
-            interest,
-        )?)
-    }
-
-    pub fn forget(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(epoll::delete(&self.epoll, descriptor)?)
-    }
-
-    /// Waits at most `timeout` (for ever if `None`) and appends the events to `into`.
-    pub fn wait(
-        &self,
-        timeout: Option<Duration>,
-        into: &mut Vec<(u64, Readiness)>,
-    ) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        });
-        // On the stack: the kernel's event type holds a pointer, so it is not `Send` and cannot be kept in the event
-        // loop.
-        let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_AT_ONCE];
-        let events = match epoll::wait(&self.epoll, &mut room[..], timeout.as_ref()) {
-            Ok((events, _)) => events,
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        into.extend(events.iter().map(|event| {
-            let flags = event.flags;
-            let readiness = Readiness {
-                readable: flags.contains(EventFlags::IN),
-                writable: flags.contains(EventFlags::OUT),
-                read_closed: flags.contains(EventFlags::RDHUP),
-                hung_up: flags.intersects(EventFlags::HUP | EventFlags::ERR),
-            };
-            (event.data.u64(), readiness)
-        }));
-        Ok(())
-    }
-}
-
-/// Ends a wait from another thread.
-pub struct Waker {
-    event: TrackedFd,
-}
-
-impl Waker {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            event: TrackedFd::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
-        })
-    }
-
-    pub fn wake(&self) {
-        // A full counter (EAGAIN) means that 2^64 - 1 wakes are pending; other failures have no remedy here.
-        let _ = rustix::io::write(self.event.as_fd(), &1u64.to_ne_bytes());
-    }
-
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
     }
 }

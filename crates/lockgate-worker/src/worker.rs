@@ -42,7 +42,7 @@ use crate::log::access_log::AccessLog;
 use crate::log::spans::SpanWriter;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::statsd::Statsd;
-use crate::poller::Waker;
+use crate::poller::Latch;
 use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::bulkheads::Bulkheads;
@@ -178,7 +178,7 @@ impl Worker {
             getrlimit(Resource::Nofile).current,
             count_open() + handlers::static_files::descriptors(&config) as u64,
         ));
-        let finished = Waker::new()?;
+        let finished = Latch::new()?;
         let inbox = Arc::new(Inbox::new()?);
         let blocking = BlockingPool::for_disks(panic_guard.clone());
         let routes = Arc::new(Routes::new(&config.routes));

@@ -16,6 +16,7 @@ use crate::connection::{Driven, Protocol};
 use crate::date::with_date;
 use crate::exchange::client_identity::is_among;
 use crate::log::throttle::{LogThrottle, and_suppressed};
+use crate::poller::Selector;
 use crate::transport::descriptors::TrackedFd;
 use crate::transport::{Plain, Resettable, Tls, Transport};
 

@@ -34,7 +34,7 @@ use crate::log::access_log::{AccessLog, Entry};
 use crate::log::spans::SpanWriter;
 use crate::log::throttle::{SharedThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
-use crate::poller::Waker;
+use crate::poller::Latch;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
@@ -92,7 +92,7 @@ pub struct Reports {
 
 /// How the worker's end is announced.
 pub struct Lifecycle {
-    pub finished: Waker,
+    pub finished: Latch,
     pub is_finished: AtomicBool,
     /// The worker ends because of its own fault.
     pub has_failed: AtomicBool,
@@ -350,6 +350,6 @@ impl Context {
         }
         self.metrics.close();
         self.lifecycle.is_finished.store(true, Ordering::SeqCst);
-        self.lifecycle.finished.wake();
+        self.lifecycle.finished.set();
     }
 }

@@ -19,7 +19,7 @@ use socket2::SockRef;
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
 use crate::client::{Client, Local};
-use crate::poller::Poller;
+use crate::poller::{Poller, Selector};
 #[cfg(not(loom))]
 use crate::transport::descriptors::fork_gate::FORK_GATE;
 use crate::transport::descriptors::{TrackedFd, move_up};
@@ -241,7 +241,7 @@ impl Acceptor {
 
     fn unwatch(&mut self, poller: &Poller) {
         for listener in &mut self.listeners {
-            if listener.is_watched && poller.forget(listener.socket.as_fd()).is_ok() {
+            if listener.is_watched && poller.forget_listener(listener.socket.as_fd()).is_ok() {
                 listener.is_watched = false;
             }
         }
