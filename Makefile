@@ -64,7 +64,7 @@ CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
 .PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
-	wheels wheels-list wheels-reproduce wheels-toolchain try-install
+	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -160,6 +160,9 @@ WHEELS_PROGRAM = PYTHONPATH=packaging $(WHEEL_TOOLS)/bin/python -m wheels
 
 wheels: $(WHEEL_TOOLS)/.installed ## build wheels for other machines into dist/, and check them: docs/wheels.md
 	$(WHEELS_PROGRAM) build --profile $(BUILD) '$(WHEELS)'
+
+sdist: $(WHEEL_TOOLS)/.installed ## pack the sources into dist/ with all crates, so that they build without a network
+	$(WHEELS_PROGRAM) sdist
 
 wheels-list: $(WHEEL_TOOLS)/.installed ## say with which Rust each wheel would be built, and what is missing
 	@$(WHEELS_PROGRAM) list '$(WHEELS)'

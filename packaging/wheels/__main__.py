@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from wheels import building, checks, licences, reproducing, sbom, targets, toolchain
+from wheels import building, checks, licences, reproducing, sbom, sdist, targets, toolchain
 from wheels.archive import Wheel, with_bills, with_licence, write
 
 TREE = Path(__file__).resolve().parents[2]
@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
             reproduce,
             "build wheels twice, in different folders, and compare them",
         ),
+        ("sdist", build_sdist, "pack the sources with the crates they need, and check them"),
         ("check", check, "check wheels that are already built"),
         ("toolchain", make_toolchain, "put Debian's Rust into --rust-root"),
     ):
@@ -59,7 +60,7 @@ def arguments() -> argparse.Namespace:
             command.add_argument("names", nargs="*", help="cp313-manylinux-x86_64; `*` for each")
         if name in ("build", "reproduce"):
             command.add_argument("--profile", default="release", help="profile of cargo")
-        if name in ("build", "reproduce"):
+        if name in ("build", "reproduce", "sdist"):
             command.add_argument("--out", type=Path, default=TREE / "dist")
         if name == "check":
             command.add_argument("files", nargs="+", type=Path)
@@ -101,6 +102,12 @@ def job_of(target: targets.Target, options: argparse.Namespace) -> building.Job:
         epoch=epoch_of(TREE),
         cargo_target=TREE / "target",
     )
+
+
+def build_sdist(options: argparse.Namespace) -> int:
+    archive = sdist.build(TREE, options.out.resolve(), epoch_of(TREE))
+    print(f"wheels: {archive.name}: {archive.stat().st_size} bytes", flush=True)
+    return report(archive, [*sdist.faults(archive), *metadata_faults(archive)])
 
 
 def list_targets(options: argparse.Namespace) -> int:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import _ctypes
 import io
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wheels import archive, building, checks, elf, licences, sbom, targets, toolchain
+from wheels import archive, building, checks, elf, licences, sbom, sdist, targets, toolchain
 
 TREE = Path(__file__).parents[2]
 HOST = targets.Target("cp313", "manylinux", platform.machine())
@@ -374,3 +377,82 @@ def test_the_wheel_that_is_tested_has_what_published_ones_have():
     assert found == []
     (module,) = (name for name in wheel.members if name.endswith(".so"))
     assert elf.read(wheel.members[module]).exports == checks.EXPORTS
+
+
+def vendored(folder, name, source="pub fn f() {}"):
+    """A crate as `cargo vendor` writes it."""
+    crate = folder / name
+    (crate / "src").mkdir(parents=True)
+    (crate / "src/lib.rs").write_text(source)
+    (crate / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "1.0.0"\n')
+    sums = {"files": {"src/lib.rs": "ab12"}, "package": "cd34"}
+    (crate / ".cargo-checksum.json").write_text(json.dumps(sums))
+    return crate
+
+
+def test_a_crate_that_no_platform_builds_keeps_its_name_alone(tmp_path):
+    crate = vendored(tmp_path, "windows-sys-0.61.2")
+    (crate / "lib").mkdir()
+    sdist.empty(crate)
+    files = {path.relative_to(crate).as_posix() for path in crate.rglob("*") if path.is_file()}
+    assert files == {".cargo-checksum.json", "Cargo.toml", "src/lib.rs"}
+    assert (crate / "src/lib.rs").read_text() == ""
+    # Cargo compares this with Cargo.lock.
+    sums = json.loads((crate / ".cargo-checksum.json").read_text())
+    assert sums == {"files": {}, "package": "cd34"}
+
+
+def test_crates_are_found_by_name_and_version():
+    listed = (
+        "lockgate-tls v0.1.0 (/x/crates/lockgate-tls)\nrustls v0.23.46\nrustls v0.23.46 (*)\n\n"
+    )
+    assert sdist.built_crates(listed) == {"lockgate-tls-0.1.0", "rustls-0.23.46"}
+
+
+def test_a_source_distribution_is_the_same_wherever_it_is_packed(tmp_path):
+    archives = []
+    for folder, moment in (("one", 1_000_000_000), ("two/three", 1_100_000_000)):
+        tree = tmp_path / folder / "lockgate-1.0"
+        vendored(tree, "rustls")
+        (tree / "configure").write_text("#!/bin/sh\n")
+        (tree / "configure").chmod(0o700)
+        for path in tree.rglob("*"):
+            os.utime(path, (moment, moment))
+        archives.append(tmp_path / f"{moment}.tar.gz")
+        sdist.write(tree, archives[-1], 1_700_000_000)
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    with tarfile.open(archives[0]) as packed:
+        modes = {member.name: member.mode for member in packed}
+    assert modes["lockgate-1.0/configure"] == 0o755
+    assert modes["lockgate-1.0/rustls/src/lib.rs"] == 0o644
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [(None, None), (sdist.empty, "vendor/one-1.0.0 has no sources"), (shutil.rmtree, "cargo: ")],
+)
+def test_a_source_distribution_without_a_crate_is_refused(tmp_path, change, fault):
+    """Two crates beside each other, one of which the other needs; without a network."""
+    tree = tmp_path / "lockgate-1.0"
+    package = tree / "crates/lockgate-python"
+    (package / "src").mkdir(parents=True)
+    (package / "src/lib.rs").touch()
+    (package / "Cargo.toml").write_text(
+        '[package]\nname = "lockgate-python"\nversion = "1.0.0"\n[dependencies]\none = "1"\n'
+    )
+    (tree / "Cargo.toml").write_text('[workspace]\nresolver = "3"\nmembers = ["crates/*"]\n')
+    (tree / "Cargo.lock").write_text(
+        'version = 4\n\n[[package]]\nname = "lockgate-python"\nversion = "1.0.0"\n'
+        'dependencies = [\n "one",\n]\n\n[[package]]\nname = "one"\nversion = "1.0.0"\n'
+        'source = "registry+https://github.com/rust-lang/crates.io-index"\nchecksum = "cd34"\n'
+    )
+    crate = vendored(tree / "vendor", "one")
+    crate.rename(tree / "vendor/one-1.0.0")
+    if change:
+        change(tree / "vendor/one-1.0.0")
+    (tree / ".cargo").mkdir()
+    (tree / ".cargo/config.toml").write_text(sdist.CONFIGURATION)
+    archive = tmp_path / "lockgate-1.0.tar.gz"
+    sdist.write(tree, archive, 1_700_000_000)
+    found = sdist.faults(archive)
+    assert (not found) if fault is None else fault in found[0]
