@@ -1,6 +1,7 @@
 //! The handover of a running server to the next program in the same process (an upgrade).
 
 pub(crate) mod inherited_state;
+pub(crate) mod memories;
 pub(crate) mod payload;
 
 /// The environment variable for a handover: a descriptor number, or `try` and the format version.
@@ -9,20 +10,11 @@ pub const HANDOVER: &str = "LOCKGATE_HANDOVER";
 /// The prefix before the format version when the program is only asked whether it could take over.
 pub(crate) const TRIAL_PREFIX: &str = "try ";
 
-/// Whether the variable only asks if this program could take over, and the answer.
-///
-/// # Errors
-/// The reason why it could not, for the operator.
+/// Whether the variable only asks if this program could take over, and the answer: yes, or the reason why not, for the
+/// operator.
 pub fn check_handover(variable: &str) -> Option<Result<(), String>> {
     let theirs = variable.strip_prefix(TRIAL_PREFIX)?;
-    let ours = payload::format_line();
-    Some(match theirs == ours {
-        true => Ok(()),
-        false => Err(format!(
-            "the handover format of the new version ({ours:?}) differs from that of the running one ({theirs:?}): \
-             restart the server instead"
-        )),
-    })
+    Some(payload::check_format(theirs).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]

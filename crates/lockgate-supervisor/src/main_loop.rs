@@ -30,6 +30,7 @@ use crate::child::fork_server_process::NewForkServer;
 use crate::child::setup::NewWorker;
 use crate::child::side_process::NewSideProcess;
 use crate::clock::{Moment, timespec};
+use crate::handover::memories::{Memories, Memory};
 use crate::main_loop::forked::Forked;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::generations::Generations;
@@ -402,22 +403,15 @@ impl MainLoop {
         self.optional.end_all();
         self.hook_process.end();
         let (reading, writing) = &self.lifeline;
+        let mut memories: Memories<_> = self.memory.memories().collect();
+        memories.insert(Memory::Certificates, self.certificates.memory());
+        memories.extend((self.scoreboard.memory()).map(|memory| (Memory::Scoreboard, memory)));
         let outgoing = Outgoing {
             handover,
             workers: &self.workers,
             resources: self.generations.present(),
             lifeline: (reading.as_fd(), writing.as_fd()),
-            scoreboard: self.scoreboard.memory(),
-            certificates: self.certificates.memory(),
-            store: self.memory.store.memory(),
-            broadcast_log: self.memory.broadcast_log.memory(),
-            responses: self.memory.responses.memory(),
-            purge_log: self.memory.purge_log.memory(),
-            rates: self.memory.rates.memory(),
-            span_log: self.memory.span_log.memory(),
-            line_log: self.memory.line_log.memory(),
-            history: self.memory.history.memory(),
-            events: self.memory.events.memory(),
+            memories,
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -14,7 +14,7 @@ mod responses;
 mod span_log;
 mod store;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use lockgate_config::Config;
@@ -26,6 +26,7 @@ use region::Region;
 pub use responses::standalone_responses;
 
 use crate::Hooks;
+use crate::handover::memories::{Memories, Memory};
 
 /// See the module. A region is empty where no setting needs it.
 pub(crate) struct SharedMemory {
@@ -40,33 +41,45 @@ pub(crate) struct SharedMemory {
     pub(crate) line_log: Region<Log>,
 }
 
-/// What the previous program in this process has left.
-#[derive(Default)]
-pub(crate) struct InheritedMemory {
-    pub(crate) store: Option<OwnedFd>,
-    pub(crate) broadcast_log: Option<OwnedFd>,
-    pub(crate) responses: Option<OwnedFd>,
-    pub(crate) purge_log: Option<OwnedFd>,
-    pub(crate) rates: Option<OwnedFd>,
-    pub(crate) span_log: Option<OwnedFd>,
-    pub(crate) line_log: Option<OwnedFd>,
-    pub(crate) history: Option<OwnedFd>,
-    pub(crate) events: Option<OwnedFd>,
-}
-
 impl SharedMemory {
-    pub(crate) fn new(inherited: InheritedMemory, config: &Config, hooks: &dyn Hooks) -> Self {
+    /// `inherited` is what the previous program in this process has left, in layouts of this program.
+    pub(crate) fn new(
+        mut inherited: Memories<OwnedFd>,
+        config: &Config,
+        hooks: &dyn Hooks,
+    ) -> Self {
+        let mut inherited = |memory| inherited.remove(&memory);
         Self {
-            store: store::open(inherited.store, &config.uwsgi, hooks),
-            broadcast_log: broadcast_log::open(inherited.broadcast_log, &config.push, hooks),
-            responses: responses::open(inherited.responses, &config.cache, hooks),
-            purge_log: purge_log::open(inherited.purge_log, &config.cache, hooks),
-            rates: rates::open(inherited.rates, &config.rate_limits, hooks),
-            span_log: span_log::open(inherited.span_log, &config.identity, hooks),
-            line_log: line_log::open(inherited.line_log, &config.identity, hooks),
-            history: history::open(inherited.history, config, hooks),
-            events: history::open_events(inherited.events, config, hooks),
+            store: store::open(inherited(Memory::Store), &config.uwsgi, hooks),
+            broadcast_log: broadcast_log::open(
+                inherited(Memory::BroadcastLog),
+                &config.push,
+                hooks,
+            ),
+            responses: responses::open(inherited(Memory::Responses), &config.cache, hooks),
+            purge_log: purge_log::open(inherited(Memory::PurgeLog), &config.cache, hooks),
+            rates: rates::open(inherited(Memory::Rates), &config.rate_limits, hooks),
+            span_log: span_log::open(inherited(Memory::SpanLog), &config.identity, hooks),
+            line_log: line_log::open(inherited(Memory::LineLog), &config.identity, hooks),
+            history: history::open(inherited(Memory::History), config, hooks),
+            events: history::open_events(inherited(Memory::Events), config, hooks),
         }
+    }
+
+    /// The memory of every region that is not empty, for the next program in this process.
+    pub(crate) fn memories(&self) -> impl Iterator<Item = (Memory, BorrowedFd<'_>)> {
+        let regions = [
+            (Memory::Store, self.store.memory()),
+            (Memory::BroadcastLog, self.broadcast_log.memory()),
+            (Memory::Responses, self.responses.memory()),
+            (Memory::PurgeLog, self.purge_log.memory()),
+            (Memory::Rates, self.rates.memory()),
+            (Memory::SpanLog, self.span_log.memory()),
+            (Memory::LineLog, self.line_log.memory()),
+            (Memory::History, self.history.memory()),
+            (Memory::Events, self.events.memory()),
+        ];
+        (regions.into_iter()).filter_map(|(memory, fd)| Some((memory, fd?)))
     }
 
     /// The settings of a reload that need memory which is only created at the start.

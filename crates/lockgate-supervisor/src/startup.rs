@@ -11,10 +11,11 @@ use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
 
-use crate::certificates::Certificates;
+use crate::certificates::{self, Certificates};
 use crate::child::setup::{ChildResources, cannot_install, replace_signals};
 use crate::clock::Moment;
 use crate::handover::inherited_state::InheritedState;
+use crate::handover::memories::Memory;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::scoreboard::SharedScoreboard;
 use crate::main_loop::workers::Workers;
@@ -54,6 +55,13 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, handover: Option<&str>) -> i3
             return CANNOT_START;
         }
     };
+    let foreign = (inherited.as_ref()).map(|inherited| inherited.foreign.join(", "));
+    if let Some(names) = foreign.filter(|names| !names.is_empty()) {
+        let message = format!(
+            "upgrade: the previous version keeps other data in its shared memory, so this begins empty: {names}"
+        );
+        hooks.log(Level::Warning, &message);
+    }
     let mut pid_file = match own_pid_file(config, inherited.as_mut()) {
         Ok(pid_file) => pid_file,
         // Workers are already serving: a missing file must not stop the server.
@@ -148,9 +156,9 @@ fn serve(
             return code;
         }
     };
-    let board = inherited
-        .as_mut()
-        .and_then(|inherited| inherited.certificates.take());
+    let board = (inherited.as_mut())
+        .and_then(|inherited| inherited.memories.remove(&Memory::Certificates))
+        .and_then(|memory| certificates::inherit(memory).ok());
     let certificates = match Certificates::start(config, board, Moment::now(), hooks) {
         Ok(certificates) => certificates,
         Err(problem) => {
@@ -314,23 +322,21 @@ fn assemble(
 ) -> Result<(MainLoop, Event), i32> {
     let inherited_memory = inherited
         .as_mut()
-        .map(|inherited| std::mem::take(&mut inherited.memory));
-    let memory = SharedMemory::new(
-        inherited_memory.unwrap_or_default(),
-        &resources.config,
-        hooks,
-    );
+        .map(|inherited| std::mem::take(&mut inherited.memories));
+    let mut inherited_memory = inherited_memory.unwrap_or_default();
+    let scoreboard = inherited_memory.remove(&Memory::Scoreboard);
+    let memory = SharedMemory::new(inherited_memory, &resources.config, hooks);
     let terminal = TerminalSignals::of(&resources.config);
     let prepared = match (inherited, early) {
         (Some(inherited), _) => SupervisorSignals::install(terminal).map(|signals| {
             let workers = Some((inherited.workers, inherited.processes));
-            (signals, inherited.lifeline, inherited.scoreboard, workers)
+            (signals, inherited.lifeline, workers)
         }),
-        (None, Some(early)) => Ok((early.signals, early.lifeline, None, None)),
+        (None, Some(early)) => Ok((early.signals, early.lifeline, None)),
         (None, None) => SupervisorSignals::install(terminal)
-            .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None))),
+            .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None))),
     };
-    let (signals, lifeline, scoreboard, workers) = match prepared {
+    let (signals, lifeline, workers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             release(&resources, admin, hook_process);

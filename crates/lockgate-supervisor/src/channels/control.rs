@@ -1,7 +1,8 @@
 //! The control channel: a pipe over which the supervisor sends orders to one child process, one byte each.
 //!
 //! Orders are not signals, because an application may install its own handler for any signal. After an upgrade, workers
-//! of the previous version read these bytes, so a change here also needs a new format version of the handover.
+//! of the previous version read these bytes: no byte may get another meaning, and a new one is a lower-case letter,
+//! which other versions ignore.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,6 +118,7 @@ impl ControlReceiver {
         let mut byte = [0];
         loop {
             match rustix::io::read(&self.pipe, &mut byte) {
+                Ok(1) if byte[0].is_ascii_lowercase() => {}
                 Ok(1) => {
                     let known = ControlMessage::ALL
                         .iter()
@@ -147,6 +149,25 @@ mod tests {
         }
         drop(sender);
         assert_eq!(receiver.receive(), Received::Closed);
+    }
+
+    #[test]
+    fn workers_and_supervisors_of_all_versions_share_these_bytes() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let receiver = ControlReceiver::from_pipe(reader);
+        let bytes = b"OxRGzzDSL";
+        assert_eq!(rustix::io::write(&writer, bytes), Ok(bytes.len()));
+        for expected in [
+            ControlMessage::Open,
+            ControlMessage::Retire,
+            ControlMessage::GiveWay,
+            ControlMessage::Drain,
+            ControlMessage::Stop,
+            ControlMessage::ReopenLogs,
+        ] {
+            assert_eq!(receiver.receive(), Received::Message(expected));
+        }
+        assert_eq!(receiver.receive(), Received::Empty);
     }
 
     #[test]

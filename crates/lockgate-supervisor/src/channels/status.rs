@@ -2,6 +2,9 @@
 //!
 //! A message is one byte. Some are followed by two numbers (four bytes each, little endian), of which the second may be
 //! the length of a text. Short messages are atomic on a pipe, so the fork server and its children share one.
+//!
+//! After an upgrade the other end belongs to another version: no message may get another meaning, and a new one is a
+//! lower-case letter, which other versions ignore.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -231,6 +234,7 @@ impl FrameDecoder {
                         }
                     }
                 }
+                Some(byte) if byte.is_ascii_lowercase() => {}
                 Some(_) => break false,
             }
             used += 1;
@@ -386,6 +390,46 @@ mod tests {
             }
             assert_eq!(messages, sent, "pieces of {size} bytes");
             assert!(decoder.pending.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_of_a_later_version_is_ignored() {
+        let (mut decoder, mut messages) = (FrameDecoder::default(), Vec::new());
+        assert!(decoder.feed(b"HzR", &mut messages));
+        assert_eq!(messages, [StatusMessage::Heartbeat, StatusMessage::Ready]);
+    }
+
+    #[test]
+    fn workers_and_supervisors_of_all_versions_share_these_bytes() {
+        let request = |request, times| StatusMessage::Requested { request, times };
+        let forked = StatusMessage::Forked {
+            slot: 3,
+            pid: 70_000,
+        };
+        let not_forked = StatusMessage::ForkFailed {
+            slot: 2,
+            text: "no".to_owned(),
+        };
+        for (message, bytes) in [
+            (StatusMessage::Ready, &b"R"[..]),
+            (StatusMessage::Heartbeat, b"H"),
+            (StatusMessage::Stuck, b"S"),
+            (StatusMessage::Serving, b"A"),
+            (StatusMessage::StuckThread, b"T"),
+            (StatusMessage::Retiring, b"E"),
+            (StatusMessage::Exiting, b"X"),
+            (failure("ab"), b"F\x03\0\0\0\x02\0\0\0ab"),
+            (forked, b"B\x03\0\0\0\x70\x11\x01\0"),
+            (not_forked, b"N\x02\0\0\0\x02\0\0\0no"),
+            (request(Request::Reload, 1), b"Q\0\0\0\0\x01\0\0\0"),
+            (request(Request::ReopenLogs, 1), b"Q\x01\0\0\0\x01\0\0\0"),
+            (request(Request::Upgrade, 1), b"Q\x02\0\0\0\x01\0\0\0"),
+            (request(Request::MoreWorkers, 2), b"Q\x03\0\0\0\x02\0\0\0"),
+            (request(Request::FewerWorkers, 1), b"Q\x04\0\0\0\x01\0\0\0"),
+            (request(Request::Terminate, 1), b"Q\x05\0\0\0\x01\0\0\0"),
+        ] {
+            assert_eq!(encode(&message), bytes, "{message:?}");
         }
     }
 

@@ -5,16 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{OwnedFd, RawFd};
 
-use lockgate_observe::Scoreboard;
-use lockgate_tls::Board;
-
-use crate::certificates;
 use crate::channels::control::ControlSender;
 use crate::channels::status::StatusReceiver;
+use crate::handover::memories::Memories;
 use crate::handover::payload::{Handover, ListenerEntry};
-use crate::os::{InheritedDescriptors, map_words};
+use crate::os::InheritedDescriptors;
 use crate::processes::worker_process::WorkerProcess;
-use crate::shared_memory::InheritedMemory;
 use crate::sockets::Listener;
 use crate::supervisor::WorkerHandover;
 
@@ -23,10 +19,9 @@ pub(crate) struct InheritedState {
     pub(crate) generation: u64,
     pub(crate) workers: WorkerHandover,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
-    pub(crate) scoreboard: Option<(Scoreboard, OwnedFd)>,
-    /// The certificate board and its memory.
-    pub(crate) certificates: Option<(Board, OwnedFd)>,
-    pub(crate) memory: InheritedMemory,
+    pub(crate) memories: Memories<OwnedFd>,
+    /// What begins empty, because the previous program lays out its memory in another way.
+    pub(crate) foreign: Vec<String>,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
@@ -40,7 +35,7 @@ impl InheritedState {
     /// descriptor of the payload.
     ///
     /// # Errors
-    /// When the payload is not in this format version.
+    /// When the payload is in an unknown format.
     pub(crate) fn take_over(
         variable: &str,
         mut descriptors: InheritedDescriptors,
@@ -53,16 +48,15 @@ impl InheritedState {
         payload.read_to_string(&mut text)?;
         let handover =
             Handover::decode(&text).map_err(|error| io::Error::other(error.to_string()))?;
-        let scoreboard = match handover.scoreboard {
-            None => None,
-            Some(number) => {
-                let memory = take(number)?;
-                Some((
-                    Scoreboard::new(map_words(&memory, Scoreboard::WORDS)?),
-                    memory,
-                ))
-            }
-        };
+        let mut memories = Memories::new();
+        for (memory, number) in handover.memories {
+            memories.insert(memory, take(number)?);
+        }
+        let mut foreign = Vec::new();
+        for (title, number) in handover.foreign {
+            foreign.push(title);
+            drop(take(number)?);
+        }
         let mut processes = HashMap::new();
         for worker in &handover.workers {
             let process = WorkerProcess {
@@ -86,22 +80,8 @@ impl InheritedState {
                     .collect(),
             },
             lifeline: (take(reading)?, take(writing)?),
-            scoreboard,
-            certificates: match handover.certificates {
-                Some(number) => Some(certificates::inherit(take(number)?)?),
-                None => None,
-            },
-            memory: InheritedMemory {
-                store: handover.store.map(&mut take).transpose()?,
-                broadcast_log: handover.broadcast_log.map(&mut take).transpose()?,
-                responses: handover.responses.map(&mut take).transpose()?,
-                purge_log: handover.purge_log.map(&mut take).transpose()?,
-                rates: handover.rates.map(&mut take).transpose()?,
-                span_log: handover.span_log.map(&mut take).transpose()?,
-                line_log: handover.line_log.map(&mut take).transpose()?,
-                history: handover.history.map(&mut take).transpose()?,
-                events: handover.events.map(&mut take).transpose()?,
-            },
+            memories,
+            foreign,
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,
             admin_listeners: listeners(&handover.admin_listeners, &mut take)?,

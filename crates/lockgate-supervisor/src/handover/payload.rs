@@ -1,20 +1,25 @@
 //! The handover payload: a text that lists what a supervisor hands over to the program that replaces it in the same
 //! process, with descriptor numbers and their purpose.
 //!
-//! The first line is the format version. It also covers what workers of one version share with a supervisor of the
-//! other: the layouts of the scoreboard, of the certificate board, of the shared caches, of the broadcast log and of the response cache, and the messages on the pipes. A change to any of them must increase
-//! [`FORMAT_VERSION`].
+//! The first line is the format version: of the other lines, and of the messages on the pipes to workers, which go on
+//! under the next program. Versions of the server differ in their memory far more often, so each piece of memory has a
+//! version of its own ([`Memory`]), and an upgrade between them keeps sockets and workers.
+//!
+//! A program ignores lines that it does not know and fields after those that it knows. So a line or a field can be
+//! added without another format; a descriptor is added as a `memory` line, which another version closes.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use lockgate_observe::Scoreboard;
-
+use super::memories::{Memories, Memory};
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 10;
+const FORMAT_VERSION: u32 = 11;
+/// The format versions that can be decoded. 10 names each piece of memory without the version of its layout.
+const READABLE: RangeInclusive<u32> = 10..=FORMAT_VERSION;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,27 +30,10 @@ pub(crate) struct Handover {
     pub(crate) workers_setting: usize,
     /// How many workers are wanted.
     pub(crate) wanted: usize,
-    /// The memory of the scoreboard.
-    pub(crate) scoreboard: Option<RawFd>,
-    /// The memory of the certificate board.
-    pub(crate) certificates: Option<RawFd>,
-    /// The memory of the shared caches and locks.
-    pub(crate) store: Option<RawFd>,
-    /// The memory of the broadcast log.
-    pub(crate) broadcast_log: Option<RawFd>,
-    /// The memory of the response cache.
-    pub(crate) responses: Option<RawFd>,
-    /// The memory of the log of purges.
-    pub(crate) purge_log: Option<RawFd>,
-    /// The memory of the rate limits.
-    pub(crate) rates: Option<RawFd>,
-    /// The memory of the log of spans.
-    pub(crate) span_log: Option<RawFd>,
-    /// The memory of the log of lines.
-    pub(crate) line_log: Option<RawFd>,
-    /// The memory of the history, and that of the supervisor's events.
-    pub(crate) history: Option<RawFd>,
-    pub(crate) events: Option<RawFd>,
+    /// The memory that both programs lay out alike.
+    pub(crate) memories: Memories<RawFd>,
+    /// Memory that this program cannot use, by name, or by layout if it does not know the name.
+    pub(crate) foreign: Vec<(String, RawFd)>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -80,8 +68,8 @@ pub(crate) struct HandedOverWorker {
 pub(crate) enum HandoverError {
     /// This text contains a tab or a line end.
     NotRepresentable(String),
-    /// The other version uses this format version.
-    OtherFormat(String),
+    /// This program does not know the format of the other version.
+    UnknownFormat(String),
     /// This line is invalid.
     Invalid(String),
 }
@@ -93,9 +81,11 @@ impl fmt::Display for HandoverError {
                 out,
                 "{text:?} cannot be handed over: it contains a tab or a line end, or is not UTF-8"
             ),
-            Self::OtherFormat(format) => write!(
+            Self::UnknownFormat(format) => write!(
                 out,
-                "the handover format of the previous version ({format:?}) differs from that of this one ({:?}): restart the server instead",
+                "the running version hands over in the format {format:?}, and the new version reads only \
+                 {:?} to {:?}: restart the server instead",
+                format_line_of(*READABLE.start()),
                 format_line()
             ),
             Self::Invalid(line) => write!(out, "invalid line in the handover: {line:?}"),
@@ -103,9 +93,29 @@ impl fmt::Display for HandoverError {
     }
 }
 
-/// The first line, which must be the same in both versions.
+/// The first line of a handover by this program.
 pub(crate) fn format_line() -> String {
-    format!("lockgate {FORMAT_VERSION} {}", Scoreboard::WORDS)
+    format_line_of(FORMAT_VERSION)
+}
+
+fn format_line_of(version: u32) -> String {
+    format!("lockgate {version}")
+}
+
+/// Whether a handover with this first line can be decoded.
+///
+/// # Errors
+/// [`HandoverError::UnknownFormat`].
+pub(crate) fn check_format(line: &str) -> Result<(), HandoverError> {
+    let version = match *line.split(' ').collect::<Vec<_>>() {
+        // Format 10 has the size of its scoreboard here.
+        ["lockgate", version, ..] => version.parse().ok(),
+        _ => None,
+    };
+    match version.is_some_and(|version| READABLE.contains(&version)) {
+        true => Ok(()),
+        false => Err(HandoverError::UnknownFormat(line.to_owned())),
+    }
 }
 
 impl Handover {
@@ -121,22 +131,8 @@ impl Handover {
             format!("lifeline\t{}\t{}", self.lifeline.0, self.lifeline.1),
         ];
         lines.extend(
-            self.scoreboard
-                .map(|scoreboard| format!("scoreboard\t{scoreboard}")),
+            (self.memories.iter()).map(|(memory, fd)| format!("memory\t{}\t{fd}", memory.layout())),
         );
-        lines.extend(
-            self.certificates
-                .map(|certificates| format!("certificates\t{certificates}")),
-        );
-        lines.extend(self.store.map(|store| format!("store\t{store}")));
-        lines.extend((self.broadcast_log).map(|log| format!("broadcast-log\t{log}")));
-        lines.extend((self.responses).map(|memory| format!("responses\t{memory}")));
-        lines.extend((self.purge_log).map(|memory| format!("purge-log\t{memory}")));
-        lines.extend((self.rates).map(|memory| format!("rates\t{memory}")));
-        lines.extend((self.span_log).map(|memory| format!("span-log\t{memory}")));
-        lines.extend((self.line_log).map(|memory| format!("line-log\t{memory}")));
-        lines.extend((self.history).map(|memory| format!("history\t{memory}")));
-        lines.extend((self.events).map(|memory| format!("events\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -180,25 +176,13 @@ impl Handover {
     /// When the format version differs or the text is invalid.
     pub(crate) fn decode(text: &str) -> Result<Self, HandoverError> {
         let mut lines = text.lines();
-        let format = lines.next().unwrap_or_default();
-        if format != format_line() {
-            return Err(HandoverError::OtherFormat(format.to_owned()));
-        }
+        check_format(lines.next().unwrap_or_default())?;
         let mut handover = Self {
             generation: 0,
             workers_setting: 0,
             wanted: 0,
-            scoreboard: None,
-            certificates: None,
-            store: None,
-            broadcast_log: None,
-            responses: None,
-            purge_log: None,
-            rates: None,
-            span_log: None,
-            line_log: None,
-            history: None,
-            events: None,
+            memories: Memories::new(),
+            foreign: Vec::new(),
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -229,28 +213,30 @@ impl Handover {
 
     fn parse_line(&mut self, fields: &[&str]) -> Option<()> {
         match *fields {
-            ["generation", number] => self.generation = number.parse().ok()?,
-            ["workers", setting, wanted] => {
+            ["generation", number, ..] => self.generation = number.parse().ok()?,
+            ["workers", setting, wanted, ..] => {
                 self.workers_setting = setting.parse().ok()?;
                 self.wanted = wanted.parse().ok()?;
             }
-            ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
-            ["scoreboard", fd] => self.scoreboard = Some(fd.parse().ok()?),
-            ["certificates", fd] => self.certificates = Some(fd.parse().ok()?),
-            ["store", fd] => self.store = Some(fd.parse().ok()?),
-            ["broadcast-log", fd] => self.broadcast_log = Some(fd.parse().ok()?),
-            ["responses", fd] => self.responses = Some(fd.parse().ok()?),
-            ["purge-log", fd] => self.purge_log = Some(fd.parse().ok()?),
-            ["rates", fd] => self.rates = Some(fd.parse().ok()?),
-            ["span-log", fd] => self.span_log = Some(fd.parse().ok()?),
-            ["line-log", fd] => self.line_log = Some(fd.parse().ok()?),
-            ["history", fd] => self.history = Some(fd.parse().ok()?),
-            ["events", fd] => self.events = Some(fd.parse().ok()?),
-            ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
-            ["admin", pid] => self.admin = Some(pid.parse().ok()?),
+            ["lifeline", read, write, ..] => {
+                self.lifeline = (read.parse().ok()?, write.parse().ok()?)
+            }
+            ["memory", layout, fd, ..] => {
+                let fd = fd.parse().ok()?;
+                match Memory::with_layout(layout) {
+                    Some(memory) => drop(self.memories.insert(memory, fd)),
+                    None => self.foreign.push((title(layout), fd)),
+                }
+            }
+            // Format 10.
+            [name, fd] if Memory::named(name).is_some() => {
+                self.foreign.push((title(name), fd.parse().ok()?));
+            }
+            ["pid-file", fd, ..] => self.pid_file = Some(fd.parse().ok()?),
+            ["admin", pid, ..] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
             ["admin-listener", ref rest @ ..] => self.admin_listeners.push(listener(rest)?),
-            ["worker", slot, pid, status, control, millis, leaving] => {
+            ["worker", slot, pid, status, control, millis, leaving, ..] => {
                 self.workers.push(HandedOverWorker {
                     snapshot: WorkerSnapshot {
                         slot: slot.parse().ok()?,
@@ -262,10 +248,16 @@ impl Handover {
                     control: control.parse().ok()?,
                 })
             }
-            _ => return None,
+            _ => {}
         }
         Some(())
     }
+}
+
+/// What an operator calls memory of another layout.
+fn title(layout: &str) -> String {
+    let name = layout.split(' ').next().unwrap_or_default();
+    Memory::named(name).map_or_else(|| layout.to_owned(), |memory| memory.title().to_owned())
 }
 
 fn listener(fields: &[&str]) -> Option<ListenerEntry> {
@@ -274,7 +266,7 @@ fn listener(fields: &[&str]) -> Option<ListenerEntry> {
     };
     let file = match rest {
         [] => None,
-        [path, device, inode] => Some((
+        [path, device, inode, ..] => Some((
             (*path).to_owned(),
             device.parse().ok()?,
             inode.parse().ok()?,
@@ -320,17 +312,8 @@ mod tests {
             generation: 3,
             workers_setting: 2,
             wanted: 4,
-            scoreboard: Some(5),
-            certificates: Some(9),
-            store: Some(33),
-            broadcast_log: Some(34),
-            responses: Some(35),
-            purge_log: Some(36),
-            rates: Some(37),
-            span_log: Some(61),
-            line_log: Some(62),
-            history: Some(38),
-            events: Some(39),
+            memories: (Memory::ALL.into_iter().zip(30..)).collect(),
+            foreign: Vec::new(),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],
@@ -343,8 +326,7 @@ mod tests {
     #[test]
     fn a_payload_survives_encoding_and_decoding() {
         let empty = Handover {
-            scoreboard: None,
-            certificates: None,
+            memories: Memories::new(),
             pid_file: None,
             listeners: Vec::new(),
             admin_listeners: Vec::new(),
@@ -358,20 +340,64 @@ mod tests {
     }
 
     #[test]
-    fn another_format_an_invalid_line_and_a_cut_text_are_refused() {
+    fn an_unknown_format_an_invalid_line_and_a_cut_text_are_refused() {
         let text = handover().encode().unwrap();
+        let with_format = |format| text.replacen(&format_line(), format, 1);
         for (bad, expected) in [
-            (
-                text.replacen(&format!("lockgate {FORMAT_VERSION}"), "lockgate 99", 1),
-                "OtherFormat",
-            ),
+            (with_format("lockgate 12"), "UnknownFormat"),
+            (with_format("lockgate 9 4711"), "UnknownFormat"),
+            (with_format("lockgate"), "UnknownFormat"),
+            (with_format("gunicorn 11"), "UnknownFormat"),
+            (String::new(), "UnknownFormat"),
             (text.replace("worker\t0", "worker\tx"), "Invalid"),
-            (text.replace("scoreboard\t", "pages\t"), "Invalid"),
+            (text.replace("\t30\n", "\tx\n"), "Invalid"),
             (text.replace("end\n", ""), "Invalid"),
-            (String::new(), "OtherFormat"),
         ] {
             let error = Handover::decode(&bad).unwrap_err();
             assert!(format!("{error:?}").starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_workers_are_decoded_also_from_other_versions() {
+        let own = handover();
+        let without = |memory: Memory, name: &str| {
+            let mut expected = own.clone();
+            let fd = expected.memories.remove(&memory);
+            expected.foreign = fd.map(|fd| (name.to_owned(), fd)).into_iter().collect();
+            expected
+        };
+        let rates = Memory::Rates.layout();
+        let foreign = Handover {
+            memories: Memories::new(),
+            foreign: vec![("counters".to_owned(), 5), ("response cache".to_owned(), 7)],
+            ..own.clone()
+        };
+        let text = own.encode().unwrap();
+        let memory = text.find("memory\t").unwrap()..text.find("pid-file\t").unwrap();
+        let mut of_format_10 = text.replacen(&format_line(), "lockgate 10 49496", 1);
+        let moved = of_format_10.len() - text.len();
+        of_format_10.replace_range(
+            memory.start + moved..memory.end + moved,
+            "scoreboard\t5\nresponses\t7\n",
+        );
+        for (text, expected) in [
+            (
+                text.replace(&rates, "rates 999"),
+                without(Memory::Rates, "rate limits"),
+            ),
+            (
+                text.replace(&rates, "tides 1"),
+                without(Memory::Rates, "tides 1"),
+            ),
+            (text.replace("end\n", "moon\tfull\t3\nend\n"), own.clone()),
+            (
+                text.replace("\t86400001\t1\n", "\t86400001\t1\tnew\n"),
+                own.clone(),
+            ),
+            (of_format_10, foreign),
+        ] {
+            assert_eq!(Handover::decode(&text), Ok(expected), "{text}");
         }
     }
 

@@ -22,7 +22,11 @@ pub(crate) struct SharedScoreboard {
 impl SharedScoreboard {
     /// A new one, or the one of the previous program in this process. Made before the first fork, so that all processes
     /// share the same memory.
-    pub(crate) fn new(inherited: Option<(Scoreboard, OwnedFd)>, hooks: &dyn Hooks) -> Self {
+    pub(crate) fn new(inherited: Option<OwnedFd>, hooks: &dyn Hooks) -> Self {
+        let inherited = inherited.and_then(|memory| {
+            let words = map_words(&memory, Scoreboard::WORDS).ok()?;
+            Some((Scoreboard::new(words), memory))
+        });
         let (scoreboard, memory) = inherited.or_else(|| create(hooks)).unzip();
         Self { scoreboard, memory }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::Hooks;
+use crate::handover::memories::Memories;
 use crate::handover::payload::{HandedOverWorker, Handover, HandoverError, format_line};
 use crate::handover::{HANDOVER, TRIAL_PREFIX};
 use crate::main_loop::generation_resources::GenerationResources;
@@ -116,17 +117,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) workers: &'a Workers,
     pub(super) resources: &'a GenerationResources,
     pub(super) lifeline: (BorrowedFd<'a>, BorrowedFd<'a>),
-    pub(super) scoreboard: Option<BorrowedFd<'a>>,
-    pub(super) certificates: BorrowedFd<'a>,
-    pub(super) store: Option<BorrowedFd<'a>>,
-    pub(super) broadcast_log: Option<BorrowedFd<'a>>,
-    pub(super) responses: Option<BorrowedFd<'a>>,
-    pub(super) purge_log: Option<BorrowedFd<'a>>,
-    pub(super) rates: Option<BorrowedFd<'a>>,
-    pub(super) span_log: Option<BorrowedFd<'a>>,
-    pub(super) line_log: Option<BorrowedFd<'a>>,
-    pub(super) history: Option<BorrowedFd<'a>>,
-    pub(super) events: Option<BorrowedFd<'a>>,
+    pub(super) memories: Memories<BorrowedFd<'a>>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -167,17 +158,10 @@ impl Outgoing<'_> {
             generation: self.resources.generation,
             workers_setting: self.handover.setting,
             wanted: self.handover.wanted,
-            scoreboard: self.scoreboard.map(|memory| memory.as_raw_fd()),
-            certificates: Some(self.certificates.as_raw_fd()),
-            store: self.store.map(|memory| memory.as_raw_fd()),
-            broadcast_log: self.broadcast_log.map(|memory| memory.as_raw_fd()),
-            responses: self.responses.map(|memory| memory.as_raw_fd()),
-            purge_log: self.purge_log.map(|memory| memory.as_raw_fd()),
-            rates: self.rates.map(|memory| memory.as_raw_fd()),
-            span_log: self.span_log.map(|memory| memory.as_raw_fd()),
-            line_log: self.line_log.map(|memory| memory.as_raw_fd()),
-            history: self.history.map(|memory| memory.as_raw_fd()),
-            events: self.events.map(|memory| memory.as_raw_fd()),
+            memories: (self.memories.iter())
+                .map(|(memory, fd)| (*memory, fd.as_raw_fd()))
+                .collect(),
+            foreign: Vec::new(),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
             listeners: entries(&mut self.resources.listeners.iter())?,
@@ -195,17 +179,8 @@ impl Outgoing<'_> {
             .iter()
             .chain(self.admin_listeners());
         let (reading, writing) = self.lifeline;
-        let mut fds = vec![reading, writing, self.certificates];
-        fds.extend(self.scoreboard);
-        fds.extend(self.store);
-        fds.extend(self.broadcast_log);
-        fds.extend(self.responses);
-        fds.extend(self.purge_log);
-        fds.extend(self.rates);
-        fds.extend(self.span_log);
-        fds.extend(self.line_log);
-        fds.extend(self.history);
-        fds.extend(self.events);
+        let mut fds = vec![reading, writing];
+        fds.extend(self.memories.values());
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));
         fds.extend(self.workers.pipes());
