@@ -64,7 +64,7 @@ CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
 .PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
-	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install
+	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install images-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -142,6 +142,9 @@ bench: $(VENV)/.installed-release ## measure the installed release build
 # Root makes root file systems. dist/ is where wheels are for a release.
 try-install: $(VENV)/.build-tools ## install the wheels of WHEELHOUSE=dist in empty roots, without a network
 	PYTHONPATH=packaging $(BIN)/python -m try_install $(WHEELHOUSE)
+
+images-test: $(VENV)/.development ## build and start the images of contrib/docker, without Docker
+	WHEELHOUSE=$(WHEELHOUSE) $(BIN)/python -m pytest --numprocesses 0 --timeout 900 packaging/images/tests $(PYTEST)
 
 docs: prerequisites ## write the generated pages of docs/reference, the man pages and the completions
 	cargo run --locked --quiet --package xtask -- docs

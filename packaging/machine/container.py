@@ -19,7 +19,6 @@ from types import TracebackType
 
 NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-HOSTS = "127.0.0.1 localhost container\n::1 localhost\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -30,13 +29,17 @@ class Options:
     environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": PATH, "HOME": "/root"})
     working_directory: str = "/"
     user: tuple[int, int] = (0, 0)
-    # Paths inside, and the directories of this machine that they show, read-only.
+    # Paths inside, and the directories or files of this machine that they show, read-only.
     volumes: Mapping[str, Path] = field(default_factory=dict)
+    # The same for directories that are written to.
+    writable_volumes: Mapping[str, Path] = field(default_factory=dict)
     tmpfs: Sequence[str] = ()
     read_only: bool = False
     no_new_privileges: bool = False
     # The directory of a cgroup that the processes join.
     cgroup: Path | None = None
+    # More names of the loopback address, as `--add-host`.
+    hosts: Sequence[str] = ()
     # The network namespace of another container, as `--network container:NAME`.
     network_of: Container | None = None
 
@@ -46,18 +49,20 @@ class Container:
 
     def __init__(
         self,
-        root: Path,
+        roots: Sequence[Path],
         command: Sequence[str],
         options: Options | None = None,
         *,
         changes: Path | None = None,
         output: Path | None = None,
     ) -> None:
-        """`changes` is a directory that keeps what is written above `root`, as a layer does.
+        """`roots` are the layers, the topmost first; none of them is changed.
+
+        `changes` is a directory that keeps what is written above them, as a new layer does.
 
         `output` is a file that gets standard output and standard error of process 1.
         """
-        self.root = root
+        self.roots = list(roots)
         self.command = list(command)
         self.options = options or Options()
         self._changes = changes
@@ -73,7 +78,8 @@ class Container:
         for name in ("upper", "work"):
             (changes / name).mkdir(parents=True, exist_ok=True)
         (scratch / "root").mkdir()
-        (scratch / "hosts").write_text(HOSTS, "ascii")
+        names = " ".join(("localhost", "container", *self.options.hosts))
+        (scratch / "hosts").write_text(f"127.0.0.1 {names}\n::1 localhost\n", "ascii")
         started = scratch / "started"
         os.mkfifo(started)
         script = "\n".join(
@@ -144,7 +150,8 @@ class Container:
     def _mounts(self, root: Path, changes: Path) -> list[str]:
         """Commands that lay out the file system below `root`, in a mount namespace."""
         inside = shlex.quote(str(root))
-        overlay = f"lowerdir={self.root},upperdir={changes}/upper,workdir={changes}/work"
+        lower = ":".join(str(layer) for layer in self.roots)
+        overlay = f"lowerdir={lower},upperdir={changes}/upper,workdir={changes}/work"
         lines = [
             "ip link set lo up",
             "hostname container",
@@ -154,10 +161,18 @@ class Container:
             f"touch {inside}/etc/hosts",
         ]
         volumes = [
-            (inside + shlex.quote(path), shlex.quote(str(source)))
-            for path, source in self.options.volumes.items()
+            (inside + shlex.quote(path), source, is_writable)
+            for kind, is_writable in (
+                (self.options.volumes, False),
+                (self.options.writable_volumes, True),
+            )
+            for path, source in kind.items()
         ]
-        lines += [f"mkdir -p {target}" for target, _ in volumes]
+        for target, source, _ in volumes:
+            if source.is_dir():
+                lines.append(f"mkdir -p {target}")
+            else:
+                lines.append(f'mkdir -p "$(dirname {target})" && touch {target}')
         lines += [f"mkdir -p {inside}{shlex.quote(path)}" for path in self.options.tmpfs]
         if self.options.read_only:
             lines.append(f"mount -o remount,bind,ro {inside}")
@@ -177,8 +192,10 @@ class Container:
             f"mkdir {inside}/dev/shm",
             f"mount -t tmpfs -o mode=1777,size=64m tmpfs {inside}/dev/shm",
         ]
-        for target, source in volumes:
-            lines += [f"mount --bind {source} {target}", f"mount -o remount,bind,ro {target}"]
+        for target, source, is_writable in volumes:
+            lines.append(f"mount --bind {shlex.quote(str(source))} {target}")
+            if not is_writable:
+                lines.append(f"mount -o remount,bind,ro {target}")
         for path in self.options.tmpfs:
             lines.append(f"mount -t tmpfs -o mode=1777 tmpfs {inside}{shlex.quote(path)}")
         return lines

@@ -48,10 +48,12 @@ class Recipe:
     packages: tuple[str, ...]
     # As Debian calls it.
     architecture: str = DEBIAN_ARCHITECTURES.get(platform.machine(), platform.machine())
+    # Of mmdebstrap: `extract` installs nothing but the packages and what they depend on.
+    variant: str = "minbase"
 
     @property
     def name(self) -> str:
-        text = "\n".join((self.suite, self.architecture, *sorted(self.packages)))
+        text = "\n".join((self.suite, self.architecture, self.variant, *sorted(self.packages)))
         return f"{self.suite}-{self.architecture}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property
@@ -89,7 +91,7 @@ def make(recipe: Recipe, directory: Path) -> None:
         "--aptopt=Acquire::Check-Valid-Until false",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "--variant=minbase",
+        f"--variant={recipe.variant}",
         f"--architectures={recipe.architecture}",
         f"--include={','.join(recipe.packages)}",
         recipe.suite,

@@ -105,7 +105,7 @@ def attempt(path: Path, suite: str | None, cache: Path) -> Row:
                 environment={"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"},
                 volumes={"/wheels": Path(wheels), **place.volumes},
             )
-            with Container(directory, ["sleep", "infinity"], options) as container:
+            with Container([directory], ["sleep", "infinity"], options) as container:
                 serve(container, artefact, place.program, Path(wheels))
     except roots.Unavailable as reason:
         result, detail = "not run", str(reason)

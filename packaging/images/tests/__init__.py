@@ -1,0 +1,1 @@
+"""The files of contrib/docker, performed: `make images-test`."""
