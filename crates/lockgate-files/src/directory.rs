@@ -1,7 +1,11 @@
 //! A directory whose files are served: opens what is below it and never leaves it.
 //!
-//! Invariant: what is returned is a regular file below the directory. The kernel resolves the name under
-//! `RESOLVE_BENEATH`, so that a symbolic link which leads out is refused even if it is exchanged meanwhile.
+//! Invariant: what is returned is a regular file below the directory, even if a symbolic link is exchanged meanwhile. The
+//! kernel resolves the name so (`beneath`), or no link is followed (`segments`).
+
+#[cfg(target_os = "linux")]
+mod beneath;
+mod segments;
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -11,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-/// A rename somewhere in the file system may disturb a resolution (openat2(2), EAGAIN).
-const ATTEMPTS: usize = 16;
+#[cfg(target_os = "linux")]
+use self::beneath as resolution;
+#[cfg(not(target_os = "linux"))]
+use self::segments as resolution;
 
 /// The handle is opened again after this time: a deployment may have put another directory in its place.
 const HANDLE_FOR: Duration = Duration::from_secs(1);
@@ -91,8 +96,8 @@ impl Directory {
     /// # Errors
     /// Something is there and is not served.
     pub(crate) fn open(&self, name: &str, now: Instant) -> Result<Opened, Problem> {
-        let opened = (self.handle(ResolveFlags::empty(), now))
-            .and_then(|handle| open_beneath(&*handle, name));
+        let opened = (self.handle(Lookup::MayWait, now))
+            .and_then(|handle| resolution::open(handle.as_fd(), name));
         let failed = |error: Errno| Problem::Failed(self.path.join(name), error.into());
         let file = match opened {
             Ok(file) => file,
@@ -117,21 +122,12 @@ impl Directory {
 
     /// Whether the kernel has in memory that there is nothing of this name. Does not wait for the disk.
     pub(crate) fn is_known_to_lack(&self, name: &str, now: Instant) -> bool {
-        let cached = ResolveFlags::CACHED;
-        let found = self.handle(cached, now).and_then(|handle| {
-            let how = cached | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-            openat2(
-                &*handle,
-                name,
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-                how,
-            )
-        });
+        let found = (self.handle(Lookup::InMemory, now))
+            .and_then(|handle| resolution::look_up_in_memory(handle.as_fd(), name));
         found.is_err_and(|error| matches!(error, Errno::NOENT | Errno::NOTDIR))
     }
 
-    fn handle(&self, resolve: ResolveFlags, now: Instant) -> rustix::io::Result<Arc<OwnedFd>> {
+    fn handle(&self, lookup: Lookup, now: Instant) -> rustix::io::Result<Arc<OwnedFd>> {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((opened_at, open)) = &*handle
             && now.saturating_duration_since(*opened_at) < HANDLE_FOR
@@ -139,15 +135,18 @@ impl Directory {
             return Ok(Arc::clone(open));
         }
         *handle = None;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = match resolve.is_empty() {
-            true => openat(CWD, &self.path, flags, Mode::empty()),
-            false => openat2(CWD, &self.path, flags, Mode::empty(), resolve),
-        };
-        let opened = Arc::new(opened?);
+        let opened = Arc::new(resolution::open_directory(&self.path, lookup)?);
         *handle = Some((now, Arc::clone(&opened)));
         Ok(opened)
     }
+}
+
+/// What may be asked of the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    MayWait,
+    /// Only what the kernel has in memory; it answers EAGAIN to everything else.
+    InMemory,
 }
 
 /// Whether the error means that there is nothing of this name. ELOOP is a circle of links, or any link where the kernel
@@ -159,39 +158,6 @@ fn is_absence(error: Errno) -> bool {
     )
 }
 
-fn open_beneath(directory: impl AsFd, name: &str) -> rustix::io::Result<File> {
-    // NONBLOCK: the open of a fifo does not wait for its writer.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let mut outcome = Err(Errno::AGAIN);
-    for _ in 0..ATTEMPTS {
-        outcome = openat2(&directory, name, flags, Mode::empty(), how);
-        if !matches!(outcome, Err(Errno::AGAIN | Errno::INTR)) {
-            break;
-        }
-    }
-    match outcome {
-        // An old kernel, or a filter of system calls that does not know this one.
-        Err(Errno::NOSYS | Errno::PERM) => open_by_segments(directory, name, flags),
-        outcome => outcome.map(File::from),
-    }
-}
-
-/// Opens one directory after the other, and follows no link.
-fn open_by_segments(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<File> {
-    let Some((folders, last)) = name.rsplit_once('/') else {
-        return openat(directory, name, flags | OFlags::NOFOLLOW, Mode::empty()).map(File::from);
-    };
-    let mut current: Option<OwnedFd> = None;
-    for folder in folders.split('/') {
-        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let parent = current.as_ref().map_or(directory.as_fd(), AsFd::as_fd);
-        current = Some(openat(parent, folder, step, Mode::empty())?);
-    }
-    let parent = current.as_ref().map_or(directory.as_fd(), AsFd::as_fd);
-    openat(parent, last, flags | OFlags::NOFOLLOW, Mode::empty()).map(File::from)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -201,6 +167,7 @@ mod tests {
     )]
 
     use super::*;
+    use rustix::fs::{CWD, Mode};
     use std::os::unix::fs::symlink;
 
     fn sample() -> tempfile::TempDir {
@@ -271,13 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn without_openat2_no_link_is_followed() {
+    fn by_segments_no_link_is_followed_and_no_name_leads_out() {
         let root = sample();
         let served = File::open(root.path().join("served")).unwrap();
-        let open = |name: &str| {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            open_by_segments(&served, name, flags).is_ok()
-        };
+        let open = |name: &str| segments::open(served.as_fd(), name).is_ok();
         for (name, is_opened) in [
             ("a.css", true),
             ("inner/b.css", true),
@@ -288,6 +252,9 @@ mod tests {
             ("parent/secret", false),
             ("magic/etc/passwd", false),
             ("none/a", false),
+            ("..", false),
+            ("../secret", false),
+            ("inner/../../secret", false),
         ] {
             assert_eq!(open(name), is_opened, "{name}");
         }

@@ -1,16 +1,21 @@
 //! A lock in shared memory that is released by the death of its holder.
 //!
-//! It is one word that holds the thread id of the holder (a priority-inheritance futex, futex(2)): the kernel knows
-//! whom a waiter waits for, wakes it when that thread dies, and refuses to wait for a thread that does not exist. The
-//! uncontended case is one exchange, without a system call.
+//! It is one word that names the thread that holds it. The uncontended case is one exchange, without a system call; how
+//! threads wait, and how the death of the holder is found out, depends on the system.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::io::Errno;
-use rustix::process::test_kill_process;
-use rustix::thread::{Pid, futex, gettid};
+#[cfg(target_os = "linux")]
+#[path = "lock/futex.rs"]
+mod system;
+#[cfg(not(target_os = "linux"))]
+#[path = "lock/polling.rs"]
+mod system;
+
+use self::system::{HOLDER, WAITERS, is_alive, this_thread};
+pub(crate) use self::system::{is_process_alive, sleep, wake_all};
 
 /// See the module. A copy refers to the same word.
 #[derive(Debug, Clone, Copy)]
@@ -50,18 +55,6 @@ impl fmt::Display for LockError {
 
 impl Error for LockError {}
 
-/// The bits of the thread id.
-const HOLDER: u32 = !(futex::WAITERS | futex::OWNER_DIED);
-/// How often the kernel may find the word and its own records different: for seconds.
-const MOST_INCONSISTENCIES: u32 = 10_000_000;
-/// How often a lock is looked at where the kernel cannot wait for it.
-const POLL_INTERVAL: futex::Timespec = futex::Timespec {
-    tv_sec: 0,
-    tv_nsec: 1_000_000,
-};
-/// The memory is shared with other processes.
-pub(crate) const SHARED: futex::Flags = futex::Flags::empty();
-
 impl Lock {
     /// A lock in this word; zero means free.
     pub fn new(word: &'static AtomicU32) -> Self {
@@ -80,44 +73,10 @@ impl Lock {
     /// When this thread holds it already, or the kernel refuses.
     pub fn lock(&self) -> Result<Guard, LockError> {
         let thread = this_thread();
-        let mut inconsistencies = 0;
-        loop {
-            if self.take(thread) {
-                return Ok(self.guard(thread));
-            }
-            let seen = self.word.load(Ordering::Relaxed);
-            match futex::lock_pi(self.word, SHARED, None) {
-                Ok(()) => {
-                    // The next holder must not believe that this one has died.
-                    self.word.fetch_and(!futex::OWNER_DIED, Ordering::Acquire);
-                    return Ok(self.guard(thread));
-                }
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                // The holder died while no thread waited for it.
-                Err(Errno::SRCH) => {
-                    if self.take_over(seen & HOLDER, thread) {
-                        return Ok(self.guard(thread));
-                    }
-                }
-                // The holder has died, and the thread that waited first does not run yet: until it does, the word still
-                // names the dead one (attach_to_pi_state in the kernel).
-                Err(Errno::INVAL) if inconsistencies < MOST_INCONSISTENCIES => {
-                    inconsistencies += 1;
-                    std::thread::yield_now();
-                }
-                Err(Errno::DEADLK) => return Err(LockError::HeldByThisThread),
-                // A sandbox without such futexes: then no thread is ever queued.
-                Err(Errno::NOSYS) => match seen & HOLDER {
-                    holder if holder == thread => return Err(LockError::HeldByThisThread),
-                    holder if !is_alive(holder) && self.take_over(holder, thread) => {
-                        return Ok(self.guard(thread));
-                    }
-                    // No release wakes it: whether it was woken or not, the lock is looked at again.
-                    _ => drop(futex::wait(self.word, SHARED, seen, Some(&POLL_INTERVAL))),
-                },
-                Err(error) => return Err(LockError::System(error.raw_os_error())),
-            }
+        if !self.take(thread) {
+            self.wait_and_take(thread)?;
         }
+        Ok(self.guard(thread))
     }
 
     /// Releases the lock; false when this thread does not hold it.
@@ -132,11 +91,7 @@ impl Lock {
         match released {
             Ok(_) => true,
             Err(seen) if seen & HOLDER != thread => false,
-            // Threads wait: the kernel passes the lock on. It fails only if the word is not a lock.
-            Err(_) => {
-                std::sync::atomic::fence(Ordering::Release);
-                futex::unlock_pi(self.word, SHARED).is_ok()
-            }
+            Err(_) => self.pass_on(),
         }
     }
 
@@ -150,7 +105,7 @@ impl Lock {
     /// the kernel has passed the lock on.
     pub fn release_if_dead(&self) -> bool {
         let seen = self.word.load(Ordering::Relaxed);
-        let has_waiters = seen & futex::WAITERS != 0;
+        let has_waiters = seen & WAITERS != 0;
         seen != 0
             && !has_waiters
             && !is_alive(seen & HOLDER)
@@ -168,7 +123,7 @@ impl Lock {
     fn take_over(&self, dead: u32, thread: u32) -> bool {
         let seen = self.word.load(Ordering::Relaxed);
         // The mark that threads wait stays: the kernel may have queued some.
-        let mine = thread | (seen & futex::WAITERS);
+        let mine = thread | (seen & WAITERS);
         seen & HOLDER == dead
             && (self.word)
                 .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -195,16 +150,6 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let _is_held = self.lock.release(self.thread);
     }
-}
-
-/// Whether there is a thread of this number; 0 is none.
-pub(crate) fn is_alive(thread: u32) -> bool {
-    let thread = i32::try_from(thread).ok().and_then(Pid::from_raw);
-    thread.is_some_and(|thread| test_kill_process(thread) != Err(Errno::SRCH))
-}
-
-fn this_thread() -> u32 {
-    gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
 #[cfg(test)]

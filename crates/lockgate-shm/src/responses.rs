@@ -253,7 +253,7 @@ impl ResponseStore {
         let hashes = (self.key_hash(key), self.hash(FLIGHT, key));
         let (flight, has_left_waiters) = {
             let _guard = self.flight_lock.lock()?;
-            (self.flights).begin(hashes, process, now, crate::lock::is_alive)
+            (self.flights).begin(hashes, process, now, crate::lock::is_process_alive)
         };
         self.entries.memory.count(match flight {
             Flight::Leader(_) => Header::Flights,

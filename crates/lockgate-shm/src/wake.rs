@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[cfg(not(all(test, loom)))]
-use kernel::{sleep, wake_all};
+use crate::lock::{sleep, wake_all};
 #[cfg(all(test, loom))]
 use loom_model::{sleep, wake_all};
 
@@ -54,30 +54,6 @@ impl Wake {
     #[cfg(all(test, not(loom)))]
     pub(crate) fn has_waiters(&self) -> bool {
         self.word.load(Ordering::Relaxed) & WAITING != 0
-    }
-}
-
-/// The futex, as the kernel has it.
-#[cfg(not(all(test, loom)))]
-mod kernel {
-    use super::*;
-    use crate::lock::SHARED;
-    use rustix::thread::futex;
-
-    /// The kernel reads the number as a signed one.
-    const ALL: u32 = i32::MAX as u32;
-
-    /// Sleeps until it is woken or the time is over, or not at all if the word has changed. May return early.
-    pub(super) fn sleep(word: &AtomicU32, seen: u32, timeout: Duration) {
-        // A timeout that the kernel cannot represent is longer than the machine runs.
-        let timeout = futex::Timespec::try_from(timeout).ok();
-        // Whether it was woken, interrupted or timed out: the condition of the caller decides.
-        let _outcome = futex::wait(word, SHARED, seen, timeout.as_ref());
-    }
-
-    pub(super) fn wake_all(word: &AtomicU32) {
-        // It fails only if the word is not mapped.
-        let _woken = futex::wake(word, SHARED, ALL);
     }
 }
 

@@ -10,6 +10,8 @@ use lockgate_config::LogTimezone;
 use lockgate_observe::{WallTime, imf_fixdate};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::os::COARSE_REALTIME;
+
 /// The last date formatted by this thread.
 #[derive(Debug, Default)]
 struct DateCache {
@@ -21,7 +23,7 @@ struct DateCache {
 impl DateCache {
     /// The current IMF-fixdate. The coarse clock (a few ns, at most one kernel tick old) is precise enough for seconds.
     fn now(&mut self) -> &[u8] {
-        self.at(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
+        self.at(clock_gettime(COARSE_REALTIME).tv_sec)
     }
 
     /// Any other second makes a new date, an earlier one too: a clock that is set back is followed at once.
@@ -38,7 +40,7 @@ impl DateCache {
 /// Seconds since 1970, for what expires at a time that others read.
 pub fn unix_seconds() -> u64 {
     // Before 1970 nothing has expired.
-    u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
+    u64::try_from(clock_gettime(COARSE_REALTIME).tv_sec).unwrap_or(0)
 }
 
 /// The precise time since 1970, for what other programs compare with their clocks. A clock before 1970 is at its start.

@@ -23,6 +23,7 @@ mod event_loop;
 mod handlers;
 mod helper_thread;
 mod metrics;
+pub mod os;
 mod poller;
 mod protocol;
 mod seams;

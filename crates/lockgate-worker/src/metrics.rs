@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use lockgate_observe::{HandshakeResult, Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
-use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::client::Client;
 use crate::exchange::request::Request;
 use crate::log::shown_target;
+use crate::os::thread_id;
 use statsd::Statsd;
 
 /// The metrics of one worker.
@@ -126,7 +126,7 @@ impl WorkerMetrics {
 
     /// An entry for the calling thread, which is going to run requests; `ident` is the application's number for it.
     pub fn recorder(&self, ident: impl FnOnce() -> u64) -> ThreadRecorder {
-        let thread = gettid().as_raw_nonzero().get().unsigned_abs();
+        let thread = thread_id();
         let mut recorder = ThreadRecorder {
             record: CallRecord {
                 entry: None,

@@ -12,13 +12,13 @@ use lockgate_access::{Credentials, NoCredentials, Secret, Users, Verified, Verif
 use lockgate_config::BasicAuth;
 use lockgate_http::LocalResponse;
 use lockgate_routes::Routes;
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::file::UsersFile;
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
+use crate::os::fill_random;
 
 /// A user whose password was verified needs no hash for this time.
 const VERIFIED_FOR: Duration = Duration::from_secs(600);
@@ -117,7 +117,7 @@ impl UserGuards {
 impl UserGuard {
     fn new(auth: &BasicAuth) -> io::Result<Self> {
         let mut secret = [0; 32];
-        getrandom(&mut secret, GetRandomFlags::empty())?;
+        fill_random(&mut secret)?;
         Ok(Self {
             file: Arc::new(UsersFile::open(&auth.users)?),
             store: Arc::new(VerifiedUsers {

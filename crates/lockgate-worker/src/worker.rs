@@ -42,12 +42,13 @@ use crate::log::access_log::AccessLog;
 use crate::log::spans::SpanWriter;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::statsd::Statsd;
+use crate::os::count_descriptors;
 use crate::poller::Latch;
 use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
-use crate::transport::descriptors::budget::{DescriptorBudget, count_open};
+use crate::transport::descriptors::budget::DescriptorBudget;
 use crate::users::UserGuards;
 
 /// Starts workers.
@@ -176,7 +177,7 @@ impl Worker {
         let descriptors = Arc::new(DescriptorBudget::new(
             config.worker_connections,
             getrlimit(Resource::Nofile).current,
-            count_open() + handlers::static_files::descriptors(&config) as u64,
+            count_descriptors() + handlers::static_files::descriptors(&config) as u64,
         ));
         let finished = Latch::new()?;
         let inbox = Arc::new(Inbox::new()?);

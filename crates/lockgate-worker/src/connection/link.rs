@@ -13,6 +13,7 @@ use crate::blocking_pool::BlockingPool;
 use crate::client::{Client, Local};
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::writer::{Presence, PresenceCheck};
+use crate::os::{PEER_END, peer_end};
 use crate::poller::Readiness;
 use crate::transport::outbox::{Flushed, Outbox};
 use crate::transport::{Received, Transport};
@@ -200,15 +201,9 @@ impl Link {
 
     /// Whether the peer has ended its stream or hung up, as the kernel knows now.
     pub fn look_at_socket(&self) -> Readiness {
-        let Some(seen) = self.poll_at_once(PollFlags::RDHUP) else {
-            // Nothing was learnt; an error of the socket shows when the response is sent.
-            return Readiness::default();
-        };
-        Readiness {
-            read_closed: seen.contains(PollFlags::RDHUP),
-            hung_up: seen.intersects(PollFlags::HUP | PollFlags::ERR),
-            ..Readiness::default()
-        }
+        // If nothing was learnt, an error of the socket shows when the response is sent.
+        self.poll_at_once(PEER_END)
+            .map_or_else(Readiness::default, peer_end)
     }
 
     /// Whether the kernel holds no input that has not been read.

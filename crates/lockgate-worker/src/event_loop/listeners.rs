@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Endpoint, Scheme};
 use lockgate_observe::WorkerSlot;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
 use crate::client::{Client, Local};
+use crate::os;
 use crate::poller::{Poller, Selector};
 #[cfg(not(loom))]
 use crate::transport::descriptors::fork_gate::FORK_GATE;
@@ -254,9 +254,7 @@ impl Acceptor {
         #[cfg(not(loom))]
         let _no_fork = FORK_GATE.begin_accept();
         for _ in 0..most {
-            // accept4 sets both flags without another system call; on Linux TCP_NODELAY is inherited from the listener.
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match acceptfrom_with(&listener.socket, flags) {
+            match os::accept(&listener.socket) {
                 Ok((socket, address)) => {
                     let address = address.and_then(|address| SocketAddr::try_from(address).ok());
                     let client = address.as_ref().map_or_else(

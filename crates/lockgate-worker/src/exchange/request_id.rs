@@ -7,9 +7,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockgate_http::{LocalResponse, hex};
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::metrics::monotonic_nanos;
+use crate::os::fill_random;
 
 /// Longer ids of peers are not taken.
 const LONGEST: usize = 128;
@@ -85,7 +85,7 @@ impl IdGenerator {
     pub fn seeded() -> Self {
         let mut bytes = [0; 16];
         // Forked processes have the same `RandomState`, but neither the process id nor the kernel's random bytes.
-        let _kept_if_unavailable = getrandom(&mut bytes, GetRandomFlags::NONBLOCK);
+        let _kept_if_unavailable = fill_random(&mut bytes);
         let seed =
             |of: &[u8]| RandomState::new().hash_one((of, std::process::id(), monotonic_nanos()));
         Self::new(seed(&bytes[..8]), seed(&bytes[8..]))

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -18,6 +18,8 @@ use lockgate_config::LogTarget;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::net::SendFlags;
+
+use crate::os::{self, NO_SIGNAL};
 
 /// A write of up to this size to a pipe is atomic (pipe(7), PIPE_BUF): lines of several processes do not mix.
 const WHOLE_AT_MOST: usize = 4096;
@@ -221,7 +223,7 @@ impl OpenOutput {
         match self.kind {
             Kind::File { .. } => self.file.write(piece),
             Kind::Socket => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                let flags = SendFlags::DONTWAIT | NO_SIGNAL;
                 Ok(rustix::net::send(&self.file, piece, flags)?)
             }
             Kind::Stream => self.write_to_stream(piece),
@@ -229,23 +231,8 @@ impl OpenOutput {
     }
 
     /// The descriptor is shared with the parent process, so only the single write is made non-blocking.
-    #[cfg(target_os = "linux")]
     fn write_to_stream(&mut self, piece: &[u8]) -> io::Result<usize> {
-        use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-        // An offset of -1 is the stream's position (pwritev2(2)).
-        let pieces = [io::IoSlice::new(piece)];
-        match pwritev2(&self.file, &pieces, u64::MAX, ReadWriteFlags::NOWAIT) {
-            // Pipes support the flag since Linux 6.5; terminals and sandboxes may never do.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
-                self.write_if_ready(piece)
-            }
-            outcome => Ok(outcome?),
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn write_to_stream(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.write_if_ready(piece)
+        os::write_at_once(&self.file, piece).unwrap_or_else(|| self.write_if_ready(piece))
     }
 
     /// A stream that is ready takes PIPE_BUF bytes at once, unless another process is quicker.
@@ -295,10 +282,7 @@ impl OpenOutput {
 
     /// The same file without O_APPEND, under which pwrite(2) appends on Linux, and ignores the offset.
     fn open_for_overwriting(&self) -> io::Result<File> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let file = os::open_again(&self.file)?;
         let (ours, opened) = (self.file.metadata()?, file.metadata()?);
         if (ours.dev(), ours.ino()) != (opened.dev(), opened.ino()) {
             return Err(io::ErrorKind::NotFound.into());

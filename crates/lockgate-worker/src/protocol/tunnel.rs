@@ -13,13 +13,12 @@ mod frames;
 mod response;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Outcome;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, Shutdown};
 
 use self::frames::{FrameBoundary, GOING_AWAY, SERVER_GOES_AWAY};
 pub(super) use self::response::TunnelResponse;
@@ -27,6 +26,7 @@ use crate::connection::link::{Link, Read};
 use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
 use crate::event_loop::context::Context;
+use crate::os::NO_SIGNAL;
 use crate::transport::descriptors::TrackedFd;
 use crate::transport::outbox::Flushed;
 
@@ -199,7 +199,7 @@ impl Tunnel {
     fn send_input(&mut self) -> bool {
         let mut has_moved = false;
         while !self.input.is_empty() && self.input_state != InputState::Over {
-            match rustix::net::send(&*self.application, &self.input, SendFlags::NOSIGNAL) {
+            match rustix::net::send(&*self.application, &self.input, NO_SIGNAL) {
                 Ok(count) => {
                     has_moved = true;
                     self.idle_deadline = None;
@@ -367,12 +367,8 @@ impl Protocol for Tunnel {
 /// # Errors
 /// The system's, when descriptors are used up.
 pub(super) fn socket_pair() -> io::Result<(TrackedFd, std::os::fd::OwnedFd)> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    let flags = SocketFlags::CLOEXEC;
-    let (own, given) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::io::ioctl_fionbio(own.as_fd(), true)?;
-    Ok((
-        TrackedFd::new(crate::transport::descriptors::move_up(own)),
-        given,
-    ))
+    let (own, given) = std::os::unix::net::UnixStream::pair()?;
+    own.set_nonblocking(true)?;
+    let own = crate::transport::descriptors::move_up(own.into());
+    Ok((TrackedFd::new(own), given.into()))
 }

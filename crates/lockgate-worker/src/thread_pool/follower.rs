@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::ThreadPool;
 
+use crate::os::sleep_exactly;
+
 /// Ticks without a call after which the follower sleeps until it is woken.
 const DEEP_AFTER: u32 = 50;
 
@@ -120,14 +122,12 @@ impl ThreadPool {
     }
 }
 
-/// Sets the timer slack to 1 ns, once per thread: the default of 50 µs may delay a sleep by as much as a short tick.
+/// Once per thread: by default a sleep may be late by as much as a short tick.
 fn set_timer_slack() {
     thread_local! {
         static IS_SET: Cell<bool> = const { Cell::new(false) };
     }
     if !IS_SET.replace(true) {
-        #[cfg(target_os = "linux")]
-        // If this is refused, the tick is only less exact.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        sleep_exactly();
     }
 }

@@ -1,29 +1,22 @@
 //! The page cache: what of a file can be read without waiting for its disk, and reading the rest on another thread.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockgate_files::SharedFile;
-use rustix::fs::fstatfs;
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::clock_gettime;
+
+use crate::os::{COARSE_MONOTONIC, read_cached};
 
 /// The kernel reads ahead in larger steps, so that one page in this many bytes stands for the others.
 const STRIDE: u64 = 128 << 10;
 
 /// Bytes that another thread reads before the event loop continues.
 const READ_AT_ONCE: u64 = 256 << 10;
-
-/// File systems whose files are always in memory, and which have no RWF_NOWAIT in older kernels.
-const IN_MEMORY: [i64; 3] = [
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0x9584_58f6, // hugetlbfs
-];
 
 /// How many bytes from `offset` on, `length` at most, can be read without waiting. The end of the file counts as such.
 pub fn resident(file: &SharedFile, offset: u64, length: u64) -> u64 {
@@ -41,7 +34,7 @@ pub fn resident(file: &SharedFile, offset: u64, length: u64) -> u64 {
 
 /// A clock that costs no system call, and is right to 10 ms.
 fn coarse_clock() -> Duration {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let now = clock_gettime(COARSE_MONOTONIC);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
@@ -50,46 +43,16 @@ fn look_for(file: &File, offset: u64, length: u64) -> u64 {
     let mut at = offset;
     while at < end {
         let mut byte = [0];
-        if read_now(file, &mut byte, at).is_err() {
+        if read_cached(file, &mut byte, at).is_err() {
             break;
         }
         at = (at + STRIDE).min(end);
     }
     // The last page may be in another step of the kernel than the one before.
-    if at == end && length > STRIDE && read_now(file, &mut [0], end - 1).is_err() {
+    if at == end && length > STRIDE && read_cached(file, &mut [0], end - 1).is_err() {
         at = end - (length % STRIDE).max(1);
     }
     at - offset
-}
-
-/// Reads what is in memory.
-///
-/// # Errors
-/// `WouldBlock` when the disk has to be asked.
-pub fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    match preadv2(
-        file,
-        &mut [IoSliceMut::new(buffer)],
-        offset,
-        ReadWriteFlags::NOWAIT,
-    ) {
-        Ok(count) => Ok(count),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if is_in_memory(file) => {
-            file.read_at(buffer, offset)
-        }
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_in_memory(file: &File) -> bool {
-    // The type of the field differs between architectures.
-    #[allow(clippy::useless_conversion, reason = "see above")]
-    fstatfs(file).is_ok_and(|system| {
-        i64::try_from(system.f_type).is_ok_and(|kind| IN_MEMORY.contains(&kind))
-    })
 }
 
 /// A part of a file that a thread reads, so that it is in the page cache afterwards.
@@ -154,6 +117,7 @@ mod tests {
     }
 
     /// Removes the file from the page cache. False: its file system has no other place for it.
+    #[cfg(target_os = "linux")]
     fn evict(file: &SharedFile) -> bool {
         use rustix::fs::{Advice, fadvise};
         file.sync_all().unwrap();
@@ -188,11 +152,12 @@ mod tests {
         let file = SharedFile::new(file);
         assert_eq!(resident(&file, 0, 3), 3);
         let mut buffer = [0; 3];
-        assert_eq!(read_now(&file, &mut buffer, 0).unwrap(), 3);
+        assert_eq!(read_cached(&file, &mut buffer, 0).unwrap(), 3);
         assert_eq!(&buffer, b"abc");
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn what_was_evicted_is_resident_after_a_read() {
         let file = Arc::new(file(1_000_000));
         if !evict(&file) {

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, Shutdown};
 
 use super::{AbortHandle, Received, SharedTransport, Transport};
+use crate::os::{self, MORE, NO_SIGNAL};
 use crate::transport::descriptors::TrackedFd;
 
 /// A TCP or unix stream socket.
@@ -29,9 +30,8 @@ impl Plain {
     }
 
     fn send(&self, pieces: &[IoSlice<'_>], is_more_to_come: bool) -> io::Result<usize> {
-        // NOSIGNAL: a reset connection is an error code here and must not raise SIGPIPE in an embedding program.
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, is_more_to_come);
+        let mut flags = NO_SIGNAL;
+        flags.set(MORE, is_more_to_come);
         if let [piece] = pieces {
             return Ok(rustix::net::send(&*self.socket, piece, flags)?);
         }
@@ -81,22 +81,10 @@ impl Transport for Plain {
         socket
     }
 
-    #[cfg(target_os = "linux")]
     fn send_file(&mut self, file: &File, offset: u64, length: u64) -> io::Result<usize> {
         // Bounded, so that a fast peer does not block the event loop: 1 MiB is about 100 µs of loopback copying.
         let count = usize::try_from(length.min(1 << 20)).unwrap_or(1 << 20);
-        let mut position = offset;
-        Ok(rustix::fs::sendfile(
-            &*self.socket,
-            file,
-            Some(&mut position),
-            count,
-        )?)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn send_file(&mut self, _file: &File, _offset: u64, _length: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
+        os::send_file(&*self.socket, file, offset, count)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -126,7 +114,7 @@ impl SharedTransport for TrackedFd {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        match rustix::net::send(self, bytes, SendFlags::NOSIGNAL)? {
+        match rustix::net::send(self, bytes, NO_SIGNAL)? {
             count if count == bytes.len() => Ok(()),
             _ => Err(io::ErrorKind::WriteZero.into()),
         }
@@ -144,7 +132,7 @@ impl SharedTransport for TrackedFd {
 
 impl AbortHandle for TrackedFd {
     fn answer(&self, response: &[u8]) -> bool {
-        let sent = rustix::net::send(self, response, SendFlags::NOSIGNAL);
+        let sent = rustix::net::send(self, response, NO_SIGNAL);
         let is_sent = sent.is_ok_and(|count| count == response.len());
         if is_sent {
             // Fails only if the client has closed meanwhile.

@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, Shutdown, recvmsg};
 
 use super::{AbortHandle, Plain, Received, SharedTransport, Transport};
+use crate::os::{PEER_END, peer_end};
 use crate::transport::descriptors::TrackedFd;
 
 /// See the module documentation.
@@ -84,12 +85,9 @@ impl Shared {
 
     /// Whether the peer has ended its stream.
     fn has_ended(&self) -> bool {
-        let mut watched = [PollFd::from_borrowed_fd(
-            self.socket.as_fd(),
-            PollFlags::RDHUP,
-        )];
+        let mut watched = [PollFd::from_borrowed_fd(self.socket.as_fd(), PEER_END)];
         let seen = poll(&mut watched, Some(&Timespec::default()));
-        seen.is_ok() && !watched[0].revents().is_empty()
+        seen.is_ok() && peer_end(watched[0].revents()).any()
     }
 
     /// Takes the byte that is held from the kernel.
@@ -261,7 +259,10 @@ mod tests {
     fn a_shared_reader_holds_a_byte_except_while_it_waits() {
         let is_readable = |server: &Resettable| {
             let socket = server.descriptor();
-            let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+            let mut watched = [PollFd::from_borrowed_fd(
+                socket,
+                rustix::event::PollFlags::IN,
+            )];
             poll(&mut watched, Some(&Timespec::default())).unwrap() == 1
         };
         for waits in [false, true] {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use lockgate_http::websocket::CloseCode;
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::connection::turn::Turn;
 use crate::event_loop::context::Context;
@@ -12,6 +11,7 @@ use crate::exchange::origin::{NotMade, Origin, Subrequest};
 use crate::exchange::request::Request;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::websocket_session::answer::MEDIA_TYPE;
+use crate::os::fill_random;
 use crate::protocol::subrequest::{Asked, dispatch, next_number};
 
 /// The body of a response may be as long as this many messages of the largest size.
@@ -32,7 +32,7 @@ impl Application {
     pub fn of(request: &Request, subscriber: Subscriber) -> Self {
         let mut id = [0; 16];
         // Without randomness, which the system always has, the token still differs between the connections of a worker.
-        if getrandom(&mut id, GetRandomFlags::empty()).is_err() {
+        if fill_random(&mut id).is_err() {
             id[..8].copy_from_slice(&subscriber.token.to_be_bytes());
         }
         Self {

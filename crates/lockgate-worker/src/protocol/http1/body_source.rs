@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::body::stream::{BodyError, BodySource, Step, Waiter};
 use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::os::PEER_END;
 use crate::thread_pool::ThreadPool;
 use crate::transport::{Received, SharedTransport};
 
@@ -266,7 +267,7 @@ impl Waiter for ClientWait {
         });
         let mut watched = [PollFd::from_borrowed_fd(
             self.transport.descriptor(),
-            PollFlags::IN | PollFlags::RDHUP,
+            PollFlags::IN | PEER_END,
         )];
         // Whatever has happened, the caller finds out.
         let _woken = poll(&mut watched, Some(&at_most));

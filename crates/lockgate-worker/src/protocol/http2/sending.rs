@@ -14,8 +14,8 @@ use super::record::Unsent;
 use super::state::State;
 use crate::connection::inbox::Returned;
 use crate::connection::turn::Turn;
+use crate::os::read_cached;
 use crate::transport::outbox::{Flushed, Outbox};
-use crate::transport::page_cache::read_now;
 
 /// Bytes sent per turn, as in HTTP/1.
 const SENT_AT_ONCE: u64 = 1 << 20;
@@ -112,7 +112,7 @@ impl Http2 {
             let (rest, at) = (&mut bytes[read..], part.offset + read as u64);
             let outcome = match part.was_read {
                 true => part.file.read_at(rest, at),
-                false => read_now(&part.file, rest, at),
+                false => read_cached(&part.file, rest, at),
             };
             match outcome {
                 Ok(0) => break,

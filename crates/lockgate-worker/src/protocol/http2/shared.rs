@@ -21,6 +21,7 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::deadlines::ending::StreamHandle;
 use crate::exchange::writer::Held;
+use crate::os::PEER_END;
 use crate::transport::SharedTransport;
 
 /// A thread that waits for its client looks this often whether a thread leads the event loop.
@@ -204,7 +205,7 @@ impl Shared {
         let Some(transport) = self.transport.upgrade() else {
             return;
         };
-        let mut flags = PollFlags::IN | PollFlags::RDHUP;
+        let mut flags = PollFlags::IN | PEER_END;
         flags.set(PollFlags::OUT, is_socket_full);
         let descriptor = transport.descriptor();
         let mut watched = [PollFd::from_borrowed_fd(descriptor.as_fd(), flags)];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lockgate_tls::{Acceptor, TlsInfo, has_expired_peer, take_server_name};
 use rustix::net::RecvFlags;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::clock_gettime;
 use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
@@ -18,6 +18,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use super::super::{Handshake, Received};
 use super::failure::HandshakeFailure;
 use super::scratch::{Scratch, with_scratch};
+use crate::os::COARSE_REALTIME;
 use crate::transport::descriptors::TrackedFd;
 
 /// No handshake is longer, even with a chain of client certificates (64 KiB at most).
@@ -197,7 +198,7 @@ impl Session {
         if let Stage::Open(connection) = &self.stage {
             alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
             is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-            let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+            let now = clock_gettime(COARSE_REALTIME).tv_sec;
             if is_resumed && has_expired_peer(connection, now) {
                 // Tickets with which the client would try again.
                 self.end_writes();

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, Timespec, poll};
 
 use super::StreamWriter;
 use crate::exchange::deadlines::call_slot::CallSlot;
@@ -12,6 +12,7 @@ use crate::exchange::deadlines::ending::{ClientSocket, Handle, StreamHandle};
 use crate::exchange::writer::{
     ClientProbe, ExchangeControl, HeldConnection, Presence, PresenceCheck,
 };
+use crate::os::{PEER_END, peer_end};
 use crate::protocol::http2::shared::Shared;
 
 impl ClientProbe for StreamWriter {
@@ -47,8 +48,9 @@ impl StreamWriter {
             return true;
         };
         let descriptor = transport.descriptor();
-        let mut watched = [PollFd::from_borrowed_fd(descriptor, PollFlags::RDHUP)];
-        poll(&mut watched, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+        let mut watched = [PollFd::from_borrowed_fd(descriptor, PEER_END)];
+        let seen = poll(&mut watched, Some(&Timespec::default()));
+        seen.is_ok() && peer_end(watched[0].revents()).any()
     }
 }
 

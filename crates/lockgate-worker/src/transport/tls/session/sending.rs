@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 
-use rustix::net::SendFlags;
 use rustls::server::ServerConnectionData;
 use rustls::unbuffered::{ConnectionState, WriteTraffic};
 
@@ -10,6 +9,7 @@ use super::super::failure::HandshakeFailure;
 use super::super::pieces::{Pieces, Record};
 use super::super::scratch::{BATCH, SLACK, with_scratch};
 use super::{Session, Stage};
+use crate::os::NO_SIGNAL;
 use crate::transport::descriptors::TrackedFd;
 
 impl Session {
@@ -102,7 +102,7 @@ impl Session {
 
     /// Sends records, and keeps what the socket does not take.
     fn send(&mut self, socket: &TrackedFd, records: &[u8]) -> io::Result<()> {
-        let count = match rustix::net::send(socket, records, SendFlags::NOSIGNAL) {
+        let count = match rustix::net::send(socket, records, NO_SIGNAL) {
             Ok(count) => count,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
@@ -124,7 +124,7 @@ impl Session {
     pub(in super::super) fn push(&mut self, socket: &TrackedFd) -> io::Result<()> {
         while self.sent < self.outgoing.len() {
             let records = &self.outgoing[self.sent..];
-            match rustix::net::send(socket, records, SendFlags::NOSIGNAL) {
+            match rustix::net::send(socket, records, NO_SIGNAL) {
                 Ok(count) => self.sent += count,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -163,7 +163,7 @@ impl Session {
             if queued.is_ok() && sealed.length > 0 {
                 let records = &sealed.bytes[..sealed.length];
                 // A peer that takes nothing more has no use for it.
-                let _ = rustix::net::send(socket, records, SendFlags::NOSIGNAL);
+                let _ = rustix::net::send(socket, records, NO_SIGNAL);
             }
         }
         self.is_write_closed = true;
@@ -200,6 +200,6 @@ fn write_plain(socket: &TrackedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> 
         socket,
         pieces,
         &mut control,
-        SendFlags::NOSIGNAL,
+        NO_SIGNAL,
     )?)
 }
