@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lockgate_observe::{Level, Scoreboard};
-use rustix::fs::{CWD, Mode, OFlags, fchmod, fstat, mknodat};
+use rustix::fs::{Mode, OFlags, fchmod, fstat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::Hooks;
+use crate::os::{identity, make_fifo};
 use crate::supervisor::Request;
 use command::{Command, decode, status_lines};
 
@@ -129,7 +130,7 @@ impl MasterFifo {
             std::fs::remove_file(path)?;
         }
         let mode = Mode::RUSR | Mode::WUSR;
-        mknodat(CWD, path, rustix::fs::FileType::Fifo, mode, 0)?;
+        make_fifo(path, mode)?;
         // Read and write, so that the end of a writer is not the end of the file.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: OwnedFd = OpenOptions::new()
@@ -178,7 +179,7 @@ impl MasterFifo {
     fn remove(&self) {
         let here = std::fs::symlink_metadata(&self.path);
         let is_ours = matches!((here, fstat(&self.file)), (Ok(here), Ok(ours))
-            if (here.dev(), here.ino()) == (ours.st_dev, ours.st_ino));
+            if (here.dev(), here.ino()) == identity(&ours));
         if is_ours {
             // A directory that has become read-only must not make the exit fail.
             let _left_behind = std::fs::remove_file(&self.path);

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockgate_config::Config;
-use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::SigId;
 use signal_hook::consts::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::{flag, low_level};
 
+use crate::os::nonblocking_pipe;
 use crate::supervisor::Request;
 
 /// The request that each signal makes of the supervisor, mildest first: signals that arrive together are reported in this
@@ -335,7 +335,7 @@ struct Wake {
 
 impl Wake {
     fn new() -> io::Result<(Self, OwnedFd)> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (reader, writer) = nonblocking_pipe()?;
         Ok((Self { reader }, writer))
     }
 

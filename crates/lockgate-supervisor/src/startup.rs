@@ -7,8 +7,6 @@ use std::time::Instant;
 
 use lockgate_config::{Config, WorkerClass};
 use lockgate_observe::{GunicornEvent, Level};
-use rustix::fs::Mode;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
 
 use crate::certificates::{self, Certificates};
@@ -22,6 +20,7 @@ use crate::main_loop::workers::Workers;
 use crate::main_loop::{MainLoop, Outcome, Parts};
 use crate::master_fifo::MasterFifos;
 use crate::os::InheritedDescriptors;
+use crate::os::{mode, pipe};
 use crate::pid_file::{PidFile, PidFileError};
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::hook_process::{Begun, HookProcess};
@@ -45,7 +44,7 @@ const CANNOT_START: i32 = 1;
 /// workers are serving and are to be replaced.
 pub fn run(config: &Config, hooks: &mut dyn Hooks, handover: Option<&str>) -> i32 {
     if let Some(mask) = config.umask {
-        umask(Mode::from_raw_mode(mask));
+        umask(mode(mask));
     }
     let mut inherited = match handover.map(take_over).transpose() {
         Ok(inherited) => inherited,
@@ -224,7 +223,7 @@ fn begin_hooks(
     hooks: &mut dyn Hooks,
 ) -> Result<Early, i32> {
     let early = SupervisorSignals::install(TerminalSignals::of(config)).and_then(|signals| {
-        let lifeline = pipe_with(PipeFlags::CLOEXEC)?;
+        let lifeline = pipe()?;
         Ok(Early { signals, lifeline })
     });
     let early = early.map_err(|error| cannot_install(&error, hooks))?;
@@ -333,8 +332,9 @@ fn assemble(
             (signals, inherited.lifeline, workers)
         }),
         (None, Some(early)) => Ok((early.signals, early.lifeline, None)),
-        (None, None) => SupervisorSignals::install(terminal)
-            .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None))),
+        (None, None) => {
+            SupervisorSignals::install(terminal).and_then(|signals| Ok((signals, pipe()?, None)))
+        }
     };
     let (signals, lifeline, workers) = match prepared {
         Ok(prepared) => prepared,

@@ -3,8 +3,8 @@
 use std::io;
 
 use lockgate_tls::TicketKeys;
-use rustix::io::Errno;
-use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::os::fill_random;
 
 /// Makes another current key if it is time to; returns whether it has. `now` is in seconds since 1970.
 pub(super) fn rotate_if_due(keys: &mut TicketKeys, now: i64) -> io::Result<bool> {
@@ -20,14 +20,7 @@ pub(super) fn rotate_if_due(keys: &mut TicketKeys, now: i64) -> io::Result<bool>
 /// Bytes from the system's random source.
 fn random<const COUNT: usize>() -> io::Result<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
-    let mut filled = 0;
-    while filled < COUNT {
-        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    fill_random(&mut bytes)?;
     Ok(bytes)
 }
 

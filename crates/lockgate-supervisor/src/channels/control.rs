@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::os::nonblocking_pipe;
 
 const OPEN: u8 = b'O';
 const RETIRE: u8 = b'R';
@@ -47,7 +48,7 @@ impl ControlMessage {
 
 /// A new pipe, close-on-exec and non-blocking at both ends.
 pub(crate) fn control_channel() -> io::Result<(ControlReceiver, ControlSender)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let (reader, writer) = nonblocking_pipe()?;
     Ok((
         ControlReceiver { pipe: reader },
         ControlSender { pipe: writer },
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn workers_and_supervisors_of_all_versions_share_these_bytes() {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let (reader, writer) = nonblocking_pipe().unwrap();
         let receiver = ControlReceiver::from_pipe(reader);
         let bytes = b"OxRGzzDSL";
         assert_eq!(rustix::io::write(&writer, bytes), Ok(bytes.len()));

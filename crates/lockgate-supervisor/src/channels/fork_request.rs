@@ -11,21 +11,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, recvmsg,
+    sendmsg,
 };
 
 use crate::channels::control::ControlReceiver;
 use crate::channels::status::StatusSender;
 use crate::child::setup::WorkerOrigin;
+use crate::os::{CLOSE_AT_EXEC, NO_SIGNAL, packet_sockets};
 
 /// Buffer size for the three descriptors of a request, as the kernel expects it.
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(3));
 
 /// A new socket pair, close-on-exec and non-blocking at both ends.
 pub(crate) fn fork_request_channel() -> io::Result<(ForkRequestSender, ForkRequestReceiver)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (sender, receiver) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let (sender, receiver) = packet_sockets()?;
     Ok((
         ForkRequestSender { socket: sender },
         ForkRequestReceiver { socket: receiver },
@@ -57,7 +57,7 @@ impl ForkRequestSender {
         let _fits = ancillary.push(SendAncillaryMessage::ScmRights(&ends));
         loop {
             let pieces = [IoSlice::new(&number)];
-            match sendmsg(&self.socket, &pieces, &mut ancillary, SendFlags::NOSIGNAL) {
+            match sendmsg(&self.socket, &pieces, &mut ancillary, NO_SIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -95,12 +95,7 @@ impl ForkRequestReceiver {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut pieces = [IoSliceMut::new(&mut number)];
-            match recvmsg(
-                &self.socket,
-                &mut pieces,
-                &mut ancillary,
-                RecvFlags::CMSG_CLOEXEC,
-            ) {
+            match recvmsg(&self.socket, &mut pieces, &mut ancillary, CLOSE_AT_EXEC) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -133,7 +128,7 @@ mod tests {
     use super::*;
     use crate::channels::control::{ControlMessage, Received, control_channel};
     use crate::channels::status::{StatusMessage, status_channel};
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use crate::os::nonblocking_pipe;
 
     #[test]
     fn a_request_passes_the_ends_of_both_pipes() {
@@ -141,7 +136,7 @@ mod tests {
         assert!(received.next().unwrap().is_none());
         let (mut status, status_sender) = status_channel().unwrap();
         let (control_receiver, control) = control_channel().unwrap();
-        let (pre_fork, held) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let (pre_fork, held) = nonblocking_pipe().unwrap();
         for (slot, pre_fork) in [(0, None), (257, Some(pre_fork))] {
             let origin = WorkerOrigin { age: 7, pre_fork };
             requests

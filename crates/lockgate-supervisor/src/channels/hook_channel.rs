@@ -9,10 +9,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sendmsg, socketpair,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+
+use crate::os::{NO_SIGNAL, packet_sockets};
 
 /// At most this many events wait for a hook process that does not read, beside those in the socket.
 const MOST_WAITING: usize = 1000;
@@ -42,13 +41,7 @@ pub(crate) struct HookSender {
 
 /// A new socket pair, close-on-exec; the supervisor's end does not block.
 pub(crate) fn hook_channel() -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        flags,
-        None,
-    )?)
+    packet_sockets()
 }
 
 impl HookSender {
@@ -123,13 +116,13 @@ fn send_now(socket: &OwnedFd, message: &HookMessage) -> Result<(), Errno> {
         let _fits = ancillary.push(SendAncillaryMessage::ScmRights(pipe));
     }
     let pieces = [IoSlice::new(message.text.as_bytes())];
-    sendmsg(socket, &pieces, &mut ancillary, SendFlags::NOSIGNAL).map(|_| ())
+    sendmsg(socket, &pieces, &mut ancillary, NO_SIGNAL).map(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use crate::os::nonblocking_pipe;
 
     fn message(text: impl Into<String>) -> HookMessage {
         HookMessage {
@@ -179,7 +172,7 @@ mod tests {
     #[test]
     fn a_worker_does_not_wait_for_a_process_that_has_exited() {
         let (own, other) = hook_channel().unwrap();
-        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let (reader, writer) = nonblocking_pipe().unwrap();
         let mut sender = HookSender::default();
         sender.connect(own, Vec::new());
         drop(other);
@@ -199,7 +192,7 @@ mod tests {
         let mut sender = HookSender::default();
         let readers: Vec<OwnedFd> = (0..200)
             .map(|_| {
-                let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+                let (reader, writer) = nonblocking_pipe().unwrap();
                 sender.send(HookMessage {
                     text: "pre_fork".to_owned(),
                     pipe: Some(writer),

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::os::nonblocking_pipe;
 use crate::supervisor::Request;
 
 /// Longest boot failure text that is sent, in bytes. The end of a traceback matters most, so the start is cut.
@@ -84,7 +84,7 @@ const MOST_TIMES: u32 = 256;
 
 /// A new pipe, close-on-exec and non-blocking at both ends.
 pub(crate) fn status_channel() -> io::Result<(StatusReceiver, StatusSender)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let (reader, writer) = nonblocking_pipe()?;
     Ok((
         StatusReceiver::from_pipe(reader),
         StatusSender { pipe: writer },

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_observe::Level;
-use rustix::process::getpid;
 
 use crate::channels::fork_request::fork_request_channel;
 use crate::channels::status::status_channel;
@@ -15,6 +14,7 @@ use crate::child::fork_server_process::NewForkServer;
 use crate::child::setup::WorkerOrigin;
 use crate::main_loop::forked::Forked;
 use crate::main_loop::workers::Workers;
+use crate::os::become_subreaper;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::fork_server::{ForkServer, ForkServerEvent};
 use crate::sockets::{self, BindFailure, Listener};
@@ -225,20 +225,6 @@ impl GenerationResources {
         fork_server.kill();
         fork_failed(&mut fork_server)
     }
-}
-
-/// Makes this process the subreaper: orphans, such as workers forked by a fork server, become its children.
-#[cfg(target_os = "linux")]
-fn become_subreaper() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(getpid()))?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn become_subreaper() -> io::Result<()> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "preload needs Linux",
-    ))
 }
 
 fn load_failed(fork_server: &mut ForkServer, code: i32, text: &str) -> Vec<Event> {

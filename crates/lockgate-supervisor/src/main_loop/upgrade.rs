@@ -9,15 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, memfd_create};
-
 use crate::Hooks;
 use crate::handover::memories::Memories;
 use crate::handover::payload::{HandedOverWorker, Handover, HandoverError, format_line};
 use crate::handover::{HANDOVER, TRIAL_PREFIX};
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::workers::Workers;
-use crate::os::set_close_at_exec;
+use crate::os::{memory_file, set_close_at_exec};
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::kill::kill;
@@ -40,7 +38,7 @@ impl Trial {
     /// Starts the program on disk as a trial.
     pub(super) fn start(hooks: &dyn Hooks) -> io::Result<Self> {
         let successor = hooks.successor()?;
-        let error_output = File::from(memfd_create("lockgate-trial", MemfdFlags::CLOEXEC)?);
+        let error_output = File::from(memory_file(c"lockgate-trial")?);
         let environment = successor.environment.iter();
         let mut command = Command::new(&successor.program);
         command
@@ -193,7 +191,7 @@ impl Outgoing<'_> {
 
     fn exec_with(&self, text: &str, hooks: &mut dyn Hooks) -> io::Result<io::Error> {
         let successor = hooks.successor()?;
-        let mut payload = File::from(memfd_create("lockgate-handover", MemfdFlags::CLOEXEC)?);
+        let mut payload = File::from(memory_file(c"lockgate-handover")?);
         io::Write::write_all(&mut payload, text.as_bytes())?;
         for fd in self.descriptors().into_iter().chain([payload.as_fd()]) {
             set_close_at_exec(fd, false)?;

@@ -6,25 +6,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
-};
+use rustix::fs::{fstat, ftruncate};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+
+use super::system::{may_shrink, memory_file, seal_size};
 
 /// Shared memory of this many words for this process and all its later forks, as a file that the next program in this
 /// process can map too. Its size is sealed. Pages are allocated when they are first written.
 pub(crate) fn shared_memory(words: usize) -> io::Result<OwnedFd> {
     let bytes = byte_count(words)?;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memory = memfd_create("lockgate-scoreboard", flags)?;
+    let memory = memory_file(c"lockgate-scoreboard")?;
     ftruncate(&memory, bytes as u64)?;
-    fcntl_add_seals(&memory, SEALS)?;
+    seal_size(&memory)?;
     Ok(memory)
 }
-
-/// Seals the size: access to a mapping beyond the end of a file would kill the process.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
 /// Maps that memory. It is page-aligned, so every cache line of it is whole.
 pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [AtomicU64]> {
@@ -58,7 +54,7 @@ fn map_bytes(memory: &OwnedFd, offset: usize, bytes: usize) -> io::Result<*mut c
     let end = offset.checked_add(bytes).ok_or(Errno::INVAL)?;
     let is_large_enough =
         u64::try_from(fstat(memory)?.st_size).is_ok_and(|size| size >= end as u64);
-    if !is_large_enough || !fcntl_get_seals(memory)?.contains(SealFlags::SHRINK) {
+    if !is_large_enough || may_shrink(memory)? {
         return Err(io::Error::from(Errno::INVAL));
     }
     let access = ProtFlags::READ | ProtFlags::WRITE;

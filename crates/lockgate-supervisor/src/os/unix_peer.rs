@@ -1,54 +1,15 @@
 //! The process at the other end of a unix socket.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
-
 /// The peer of a unix socket: the process that connected it or listens on it.
 pub(crate) struct UnixPeer {
-    /// 0: the peer is in another pid namespace.
+    /// 0: unknown, as that of a process in another pid namespace.
     pub(crate) pid: i32,
     pub(crate) user: u32,
 }
 
-/// Asks the kernel, which recorded the peer when the sockets were connected (unix(7), SO_PEERCRED).
-#[cfg(target_os = "linux")]
-pub(crate) fn unix_peer(socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
-    // Not rustix: its type cannot represent pid 0, which means a process in another namespace.
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
-    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many, and the length that it has
-    // written to `length`. Any numbers are a valid `ucred`.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            ptr::from_mut(&mut peer).cast(),
-            ptr::from_mut(&mut length),
-        )
-    };
-    if outcome != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    match (peer.pid, peer.uid) {
-        (_, u32::MAX) => Err(io::ErrorKind::NotConnected.into()),
-        (pid, user) => Ok(UnixPeer { pid, user }),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn unix_peer(_socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::*;
+    use crate::os::unix_peer;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 

@@ -4,7 +4,6 @@
 //! this one, which holds no state.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,10 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitOptions, kill_process_group, waitpid};
 
 use crate::clock::timespec;
+use crate::os::pipe;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::kill::{kill, to_pid};
 
@@ -86,12 +85,11 @@ impl Evaluation {
         timeout: Duration,
         now: Instant,
     ) -> Result<Self, EvaluationFailure> {
-        let started = pipe_with(PipeFlags::CLOEXEC).and_then(|(reader, writer)| {
+        let started = pipe().and_then(|(reader, writer)| {
             fcntl_setfl(&reader, OFlags::NONBLOCK)?;
             Ok((reader, writer))
         });
         let (reader, child) = started
-            .map_err(io::Error::from)
             .and_then(|(reader, writer)| Ok((reader, command.stdin(writer).spawn()?)))
             .map_err(|error| EvaluationFailure::NotStarted(error.to_string()))?;
         Ok(Self {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Config, HookName};
 use lockgate_observe::Level;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::Hooks;
 use crate::channels::control::ControlMessage;
@@ -20,6 +19,7 @@ use crate::channels::status::StatusMessage;
 use crate::child::setup::WorkerOrigin;
 use crate::child::side_process::NewSideProcess;
 use crate::clock::timespec;
+use crate::os::pipe;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::hook_events::{HookEvent, Resize, ServerState};
 use crate::processes::side_process::SideProcess;
@@ -191,7 +191,7 @@ impl HookProcess {
             .is_some_and(|process| process.pid().is_some() || process.next() <= now);
         if is_there
             && self.has(HookName::PreFork)
-            && let Ok((reader, writer)) = pipe_with(PipeFlags::CLOEXEC)
+            && let Ok((reader, writer)) = pipe()
         {
             origin.pre_fork = Some(reader);
             self.sender.send(HookMessage {

@@ -6,18 +6,18 @@
 //! each reload, with the new settings, except the watcher, which keeps what it knows while its settings are the same.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use lockgate_observe::Level;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::Hooks;
 use crate::channels::control::ControlMessage;
 use crate::channels::status::StatusMessage;
 use crate::child::side_process::NewSideProcess;
+use crate::os::{enlarge, nonblocking_pipe};
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::side_process::SideProcess;
 use crate::supervisor::Request;
@@ -83,21 +83,15 @@ impl Duty {
 impl ReportPipe {
     /// A new pipe, close-on-exec and non-blocking at both ends.
     fn new() -> io::Result<Self> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        enlarge(&writer);
+        let (reader, writer) = nonblocking_pipe()?;
+        // With a smaller pipe workers wait for the watcher.
+        enlarge(writer.as_fd(), REPORT_BYTES);
         Ok(Self { reader, writer })
     }
 }
 
-/// Thousands of modules are reported at once, which exceeds the usual 64 KiB.
-#[cfg(target_os = "linux")]
-fn enlarge(pipe: &OwnedFd) {
-    // With a smaller pipe workers wait for the watcher.
-    let _refused = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn enlarge(_pipe: &OwnedFd) {}
+/// The size of the pipe: thousands of modules are reported at once, which exceeds the usual 64 KiB.
+const REPORT_BYTES: usize = 1 << 20;
 
 impl OptionalProcesses {
     /// Before the first worker: starts those that do not wait for workers.

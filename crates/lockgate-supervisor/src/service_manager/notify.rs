@@ -9,12 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with,
-};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sendto, socket};
 
 use crate::clock::monotonic;
+use crate::os::NO_SIGNAL;
 use crate::supervisor::Status;
 use crate::{Hooks, ServiceManager};
 
@@ -169,9 +168,10 @@ fn abstract_address(_name: &[u8]) -> Result<SocketAddrUnix, String> {
 }
 
 fn send(address: &SocketAddrUnix, message: &str) -> Result<(), Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    sendto(&socket, message.as_bytes(), SendFlags::NOSIGNAL, address).map(drop)
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    // No program is started meanwhile: this is the only thread.
+    ioctl_fionbio(&socket, true)?;
+    sendto(&socket, message.as_bytes(), NO_SIGNAL, address).map(drop)
 }
 
 #[cfg(test)]

@@ -8,16 +8,16 @@ use lockgate_config::BindAddress;
 use rustix::net::sockopt;
 use socket2::SockRef;
 
-use crate::os::duplicate_inherited;
+use crate::os::{duplicate_inherited, is_listening};
 use crate::sockets::bind_error::BindError;
 
 /// A handle to the socket with this number, and its address if it can be represented.
 pub(super) fn adopt(number: i32) -> Result<(OwnedFd, Option<BindAddress>), BindError> {
     let socket = duplicate_inherited(number).map_err(BindError::Failed)?;
-    let is_listening = sockopt::socket_acceptconn(&socket).unwrap_or(false);
+    let listens = is_listening(socket.as_fd());
     let is_stream =
         sockopt::socket_type(&socket).is_ok_and(|kind| kind == rustix::net::SocketType::STREAM);
-    if !is_listening || !is_stream {
+    if !listens || !is_stream {
         return Err(BindError::NotListening);
     }
     // The flag is shared with the process that passed the socket; accept must never block a worker.

@@ -5,16 +5,23 @@
 //! removed by name only in the directory in which it was examined. So root may listen at a path in another user's
 //! directory.
 
+#[cfg(target_os = "linux")]
+mod inode;
+#[cfg(not(target_os = "linux"))]
+#[path = "unix_socket/name.rs"]
+mod inode;
+
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, fchmod, openat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::os;
+use self::inode::Inode;
+use crate::os::{self, identity};
 use crate::sockets::bind_error::BindError;
 
 /// Owner and group may connect.
@@ -58,14 +65,14 @@ impl SocketFile {
     }
 
     fn is(&self, found: &Stat) -> bool {
-        (found.st_dev, found.st_ino) == (self.device, self.inode)
+        identity(found) == (self.device, self.inode)
     }
 
     /// The users who may connect; `None` when the file no longer exists.
     pub(crate) fn access(&self) -> Option<Access> {
         let found = Place::of(&self.path).ok()?.find().ok()?;
         self.is(&found).then_some(Access {
-            mode: found.st_mode & 0o777,
+            mode: os::mode_of(&found) & 0o777,
             user: found.st_uid,
             group: found.st_gid,
         })
@@ -106,9 +113,8 @@ impl<'a> Place<'a> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidFilename.into());
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            directory: openat(CWD, directory, flags, Mode::empty())?,
+            directory: openat(CWD, directory, os::DIRECTORY, Mode::empty())?,
             name: Path::new(name),
         })
     }
@@ -119,12 +125,6 @@ impl<'a> Place<'a> {
 
     fn unlink(&self) -> Result<(), Errno> {
         unlinkat(&self.directory, self.name, AtFlags::empty())
-    }
-
-    /// Opens the inode itself, which later changes of the name do not affect.
-    fn open(&self) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.directory, self.name, flags, Mode::empty())
     }
 }
 
@@ -144,18 +144,18 @@ pub(crate) fn listen(
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(BindError::Failed)?;
     bind(&socket, &address, keeps_umask).map_err(BindError::Failed)?;
     let replaced = |_: Errno| BindError::Replaced;
-    let inode = place.open().map_err(replaced)?;
-    let made = rustix::fs::fstat(&inode).map_err(replaced)?;
+    let inode = Inode::open(place.directory.as_fd(), place.name).map_err(replaced)?;
+    let (device, number) = identity(&inode.status);
     let file = SocketFile {
         path: path.clone(),
-        device: made.st_dev,
-        inode: made.st_ino,
+        device,
+        inode: number,
     };
     socket
         .listen(backlog)
         .and_then(|()| socket.set_nonblocking(true))
         .map_err(BindError::Failed)
-        .and_then(|()| change_owner_to(owner, &made, &inode, &socket))
+        .and_then(|()| change_owner_to(owner, &inode, &socket))
         .inspect_err(|_| file.remove())?;
     Ok((socket.into(), file))
 }
@@ -178,53 +178,18 @@ fn bind(socket: &Socket, address: &SockAddr, keeps_umask: bool) -> io::Result<()
 
 fn change_owner_to(
     owner: Option<(u32, u32)>,
-    made: &Stat,
-    inode: &OwnedFd,
+    inode: &Inode,
     socket: &Socket,
 ) -> Result<(), BindError> {
-    let Some((user, group)) = owner.filter(|owner| *owner != (made.st_uid, made.st_gid)) else {
+    let Some((user, group)) =
+        owner.filter(|owner| *owner != (inode.status.st_uid, inode.status.st_gid))
+    else {
         return Ok(());
     };
-    if !is_socket_of_inode(socket, inode) {
+    if !inode.is_of(socket) {
         return Err(BindError::Replaced);
     }
-    change_owner(inode, user, group).map_err(|error| BindError::Failed(error.into()))
-}
-
-#[cfg(target_os = "linux")]
-fn change_owner(inode: &OwnedFd, user: u32, group: u32) -> Result<(), Errno> {
-    use rustix::fs::{Gid, Uid, chownat};
-    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    chownat(inode, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn change_owner(_inode: &OwnedFd, _user: u32, _group: u32) -> Result<(), Errno> {
-    Err(Errno::NOTSUP)
-}
-
-/// Whether a connection to the inode reaches this listening socket: the kernel then reports this process as its peer
-/// (unix(7), SO_PEERCRED).
-#[cfg(target_os = "linux")]
-fn is_socket_of_inode(socket: &Socket, inode: &OwnedFd) -> bool {
-    let connect = || -> io::Result<bool> {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        probe.set_nonblocking(true)?;
-        probe.connect(&SockAddr::unix(format!(
-            "/proc/self/fd/{}",
-            inode.as_raw_fd()
-        ))?)?;
-        let peer = os::unix_peer(probe.as_fd())?.pid;
-        // Workers must not see this connection. Until now only root could connect.
-        drop(socket.accept()?);
-        Ok(u32::try_from(peer) == Ok(std::process::id()))
-    };
-    connect().unwrap_or(false)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_socket_of_inode(_socket: &Socket, _inode: &OwnedFd) -> bool {
-    false
+    (inode.change_owner(user, group)).map_err(|error| BindError::Failed(error.into()))
 }
 
 /// Frees `path`: it must be unused, or a socket that refuses connections, which is removed.
