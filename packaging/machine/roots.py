@@ -77,15 +77,21 @@ def root(recipe: Recipe, cache: Path = CACHE) -> Path:
         if complete.exists() and time.time() - complete.stat().st_mtime < MAX_AGE:
             return directory
         complete.unlink(missing_ok=True)
+        # Those of runs that were killed.
+        for partial in cache.glob(f"{recipe.name}.partial-*"):
+            remove(partial)
         remove(directory)
-        make(recipe, directory)
+        partial = cache / f"{recipe.name}.partial-{os.getpid()}"
+        make(recipe, partial)
+        partial.rename(directory)
         complete.touch()
     return directory
 
 
 def make(recipe: Recipe, directory: Path) -> None:
     command = [
-        "mmdebstrap",
+        # It ends with this program.
+        *("setpriv", "--pdeathsig", "TERM", "mmdebstrap"),
         "--quiet",
         # The mirror of a frozen archive has release files that have expired.
         "--aptopt=Acquire::Check-Valid-Until false",

@@ -1,8 +1,8 @@
-"""Installs each wheel of a directory in an empty root, without a network, and serves Flask.
+"""Installs each artefact of a directory in an empty root, without a network, and serves Flask.
 
     PYTHONPATH=packaging python -m try_install dist/ [--only cp313] [--results results.json]
 
-Prints a row for each wheel, and exits with 1 if one has failed.
+Wheels and source distributions are tried. Prints a row for each; exits with 1 if one has failed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from machine.container import PATH, Container, Options
 from . import dependencies, visit
 from .artefact import Artefact, interpreter, read
 
+QUICK = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}
 APPLICATION = Path(__file__).with_name("app.py")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One wheel in one root."""
+    """One artefact in one root."""
 
     wheel: str
     python: str
@@ -56,13 +57,14 @@ def main() -> int:
         print("try_install: run it as root: it makes root file systems", file=sys.stderr)
         return 2
     wheels = sorted(arguments.directory.glob("lockgate-*.whl"))
+    wheels += sorted(arguments.directory.glob("lockgate-*.tar.gz"))
     wheels = [path for path in wheels if all(text in path.name for text in arguments.only)]
     if not wheels:
-        print(f"try_install: no such wheel is in {arguments.directory}", file=sys.stderr)
+        print(f"try_install: no such artefact is in {arguments.directory}", file=sys.stderr)
         return 2
     rows = []
     for path in wheels:
-        rows.append(attempt(path, arguments.suite, arguments.cache))
+        rows.append(attempt(path, arguments.suite, arguments.cache, arguments.quick_build))
         print(rows[-1], flush=True)
     if arguments.results:
         text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
@@ -73,12 +75,17 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     summary = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="try_install", description=summary)
-    parser.add_argument("directory", type=Path, help="the directory of the wheels")
+    parser.add_argument("directory", type=Path, help="the directory of the wheels and the sources")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="TEXT", help="wheels with this in their name"
+        "--only", action="append", default=[], metavar="TEXT", help="files with this in their name"
     )
     parser.add_argument(
         "--suite", help="another release of Debian for interpreters of pyenv, such as trixie"
+    )
+    parser.add_argument(
+        "--quick-build",
+        action="store_true",
+        help="build sources without optimisation, which takes a tenth of the time",
     )
     parser.add_argument("--results", type=Path, help="also write the rows to this file, as JSON")
     parser.add_argument(
@@ -87,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def attempt(path: Path, suite: str | None, cache: Path) -> Row:
+def attempt(path: Path, suite: str | None, cache: Path, is_quick: bool = False) -> Row:
     started = time.monotonic()
     root, processor, artefact = "", "native", None
     result, detail = "passed", ""
@@ -102,7 +109,10 @@ def attempt(path: Path, suite: str | None, cache: Path) -> Row:
             for wheel in (path, *flask.glob("*.whl")):
                 shutil.copy(wheel, wheels)
             options = Options(
-                environment={"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"},
+                environment={
+                    **{"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"},
+                    **(QUICK if is_quick else {}),
+                },
                 volumes={"/wheels": Path(wheels), **place.volumes},
             )
             with Container([directory], ["sleep", "infinity"], options) as container:
@@ -131,7 +141,7 @@ def serve(container: Container, artefact: Artefact, python: str, scratch: Path) 
     shutil.copy(APPLICATION, container.inside("/srv/app/app.py"))
     in_app = dataclasses.replace(container.options, working_directory="/srv/app")
     container.options = in_app
-    visit.look(container, artefact.path.name.split("-")[1])
+    visit.look(container, artefact.path.name.removesuffix(".tar.gz").split("-")[1])
     server = visit.start(container, scratch / "server.log")
     try:
         visit.ask(container, server, "version 1")

@@ -1,8 +1,9 @@
-"""A wheel, and the roots in which it can be installed, by its name."""
+"""A wheel or a source distribution, and the roots in which it can be installed, by its name."""
 
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from machine.roots import DEBIAN_ARCHITECTURES, Recipe, Unavailable
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "sid", "3.15": "sid"}
 # A release of Debian for interpreters that none has: those of pyenv, which were built there.
 PYENV_SUITE = "bookworm"
+# Debian sid has a Rust that is new enough.
+SOURCE_VERSION = "3.14"
+SOURCE_PACKAGES = ("cargo", "gcc", "libc6-dev")
 PYENV_LIBRARIES = (
     *("libbz2-1.0", "libffi8", "liblzma5", "libncursesw6", "libreadline8", "libsqlite3-0"),
     *("libssl3", "libuuid1", "zlib1g"),
@@ -31,12 +35,16 @@ class Artefact:
         return next(name for name in DEBIAN_ARCHITECTURES if self.platforms[0].endswith(name))
 
     @property
+    def is_source(self) -> bool:
+        return self.path.name.endswith(".tar.gz")
+
+    @property
     def libc(self) -> str:
         return "musl" if self.platforms[0].startswith("musllinux") else "glibc"
 
     @property
     def is_free_threaded(self) -> bool:
-        return self.path.name.split("-")[-2].endswith("t")
+        return not self.is_source and self.path.name.split("-")[-2].endswith("t")
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,9 @@ class Interpreter:
 
 
 def read(path: Path) -> Artefact:
-    """What the name of a wheel says (PEP 427)."""
+    """What the name of a wheel says (PEP 427); sources are built for this machine."""
+    if path.name.endswith(".tar.gz"):
+        return Artefact(path, SOURCE_VERSION, (f"linux_{platform.machine()}",))
     try:
         _, _, interpreter, _, platforms = path.stem.split("-")
     except ValueError:
@@ -74,7 +84,9 @@ def interpreter(artefact: Artefact, suite: str | None = None) -> Interpreter:
     python = f"python{artefact.version}"
     known = SUITES.get(artefact.version)
     if known is not None and suite in (None, known):
-        packages = (python, f"{python}-venv")
+        packages: tuple[str, ...] = (python, f"{python}-venv")
+        if artefact.is_source:
+            packages += SOURCE_PACKAGES
         return Interpreter(Recipe(known, packages, architecture), f"/usr/bin/{python}", {})
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     found = sorted((home / "versions").glob(f"{artefact.version}.*"))

@@ -1,4 +1,4 @@
-"""The wheels of Flask for an interpreter, fetched beforehand: the root has no network."""
+"""Flask and maturin for an interpreter, fetched beforehand: the root has no network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from machine.roots import Unavailable
 from .artefact import Artefact
 
 FLASK = "flask==3.1.*"
+# As pyproject.toml has it.
+BUILD = "maturin>=1.16,<2"
 
 
 def fetch(artefact: Artefact, cache: Path) -> Path:
-    """A directory with Flask and all that it needs."""
+    """A directory with the wheels of Flask, of what it needs, and of what sources need."""
     directory = cache / f"cp{artefact.version.replace('.', '')}-{artefact.libc}-{artefact.machine}"
+    if artefact.is_source:
+        directory = directory.with_name(f"{directory.name}-source")
     complete = directory / ".complete"
     if complete.exists():
         return directory
@@ -26,7 +30,7 @@ def fetch(artefact: Artefact, cache: Path) -> Path:
     command += [f"--python-version={artefact.version}", "--implementation=cp"]
     command += [f"--platform={newest}_{artefact.machine}"]
     command += [f"--platform={oldest}_{artefact.machine}"]
-    command += [f"--dest={directory}", FLASK]
+    command += [f"--dest={directory}", FLASK, *([BUILD] if artefact.is_source else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:]

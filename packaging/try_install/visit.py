@@ -30,10 +30,10 @@ class Server:
 
 
 def install(container: Container, python: str, requirement: str) -> None:
-    """`requirement` is the path of the wheel inside, so that no other is taken."""
+    """`requirement` is the path of the artefact inside, so that no other is taken."""
     _must(container, python, "-m", "venv", "/srv/venv")
     pip = [PYTHON, "-m", "pip", "install", "--no-index", "--no-cache-dir", "--no-compile"]
-    _must(container, *pip, "--find-links", "/wheels", requirement, "flask", seconds=900)
+    _must(container, *pip, "--find-links", "/wheels", requirement, "flask", seconds=7200)
     _must(container, PYTHON, "-m", "pip", "check")
 
 

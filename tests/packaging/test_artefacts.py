@@ -1,0 +1,55 @@
+"""Which root `make try-install` takes for an artefact, by its name."""
+
+from pathlib import Path
+
+import pytest
+from machine.roots import Unavailable
+from try_install.artefact import interpreter, read
+
+PLATFORM = "manylinux2014_x86_64.manylinux_2_17_x86_64"
+
+
+@pytest.mark.parametrize(
+    ("name", "suite", "architecture", "program"),
+    [
+        (f"cp311-cp311-{PLATFORM}.whl", "bookworm", "amd64", "/usr/bin/python3.11"),
+        (f"cp313-cp313-{PLATFORM}.whl", "trixie", "amd64", "/usr/bin/python3.13"),
+        ("cp315-cp315-manylinux_2_17_aarch64.whl", "sid", "arm64", "/usr/bin/python3.15"),
+    ],
+)
+def test_a_wheel_is_tried_in_the_release_that_has_its_interpreter(
+    name, suite, architecture, program
+):
+    found = interpreter(read(Path(f"lockgate-1.0-{name}")))
+    assert (found.recipe.suite, found.recipe.architecture) == (suite, architecture)
+    assert found.program == program
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lockgate-1.0-cp313-cp313-musllinux_1_2_x86_64.whl", "musl"),
+        (f"lockgate-1.0-cp314-cp314t-{PLATFORM}.whl", "free-threaded"),
+        ("lockgate-1.0-cp313-cp313-win_amd64.whl", "no root"),
+        ("lockgate-1.0-py3-none-any.whl", "not for CPython 3"),
+        ("lockgate.whl", "not the name of a wheel"),
+    ],
+)
+def test_a_wheel_without_a_root_says_why(name, reason):
+    with pytest.raises(Unavailable, match=reason):
+        interpreter(read(Path(name)))
+
+
+def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
+    version = tmp_path / "versions" / "3.12.1"
+    version.mkdir(parents=True)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    found = interpreter(read(Path(f"lockgate-1.0-cp312-cp312-{PLATFORM}.whl")), "trixie")
+    assert found.recipe.suite == "trixie"
+    assert found.program == str(version / "bin" / "python3.12")
+    assert found.volumes == {str(version): version}
+
+
+def test_sources_are_built_where_rust_is():
+    found = interpreter(read(Path("lockgate-1.0.tar.gz")))
+    assert "cargo" in found.recipe.packages
