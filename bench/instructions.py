@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -81,6 +82,11 @@ def per_request(command: str, requests: int) -> float:
 
 def instructions(command: str, requests: int) -> int:
     """Of all processes of one server that starts, answers that number of requests and stops."""
+    return instructions_while(command, lambda answered: answered < requests)
+
+
+def instructions_while(command: str, is_wanted: Callable[[int], bool]) -> int:
+    """As `instructions`, until one more request than have been answered is not wanted."""
     port = free_port()
     folder = BUILD / f"callgrind-{port}"
     folder.mkdir(exist_ok=True)
@@ -104,8 +110,10 @@ def instructions(command: str, requests: int) -> int:
     try:
         with connect(server, port) as connection:
             pids = process_tree(server.pid)
-            for _ in range(requests):
+            answered = 0
+            while is_wanted(answered):
                 ask(connection)
+                answered += 1
         server.send_signal(signal.SIGTERM)
         server.wait(STOP_SECONDS)
     except (subprocess.TimeoutExpired, DidNotServe) as error:

@@ -1,9 +1,11 @@
 """What a profile costs, and whether it is right: `.venv/bin/python bench/profiler.py`.
 
-Requests per second: the server answers the same load without a profile, while Lockgate profiles
-itself, and while py-spy records it (if it is installed), in turns of a few seconds; each round has
-all of them, in alternating order. Lines: the share of each line in the CPU time, as Lockgate and
-py-spy see it. Cost: the CPU time of the thread that samples, the kernel's included.
+Requests per second, and CPU time of the worker per request: the server answers the same load
+without a profile, while Lockgate profiles itself, and while py-spy records it (if it is installed),
+in turns of a few seconds; each round has all of them, in alternating order. Lines: the share of
+each line in the CPU time, as Lockgate and py-spy see it. Cost: the CPU time of the thread that
+samples, the kernel's included. Instructions, with --instructions: what a sample of all threads adds
+under callgrind, to the same number of requests; the kernel's are not counted.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from lockgate.profiling import ask_for_profile
 
 import load
 from catalogue import Scenario
-from process import BENCH, BUILD, DidNotServe, free_port, process_tree
+from instructions import instructions_while, per_request
+from process import BENCH, BUILD, TICKS, DidNotServe, free_port, process_stat, process_tree
 
 APPS = {
     "a Flask view": ("flask_apps:app", "/json"),
@@ -42,6 +45,9 @@ STOP_SECONDS = 60.0
 #: How long the cost of a sample is measured.
 SAMPLED_SECONDS = 5
 LINES = 12
+#: The time of a profile under callgrind, and how many requests are answered before it.
+COUNTED_SECONDS = 10
+UNCOUNTED_REQUESTS = 20
 
 
 def main() -> int:
@@ -50,11 +56,19 @@ def main() -> int:
     parser.add_argument("-s", "--seconds", type=int, default=5, help="of a turn (default: 5)")
     parser.add_argument("--threads", type=int, default=4, help="of the worker (default: 4)")
     parser.add_argument("--unpinned", action="store_true", help="the kernel chooses the cores")
+    parser.add_argument("--instructions", action="store_true", help="only count instructions")
     options = parser.parse_args()
     if not shutil.which("wrk"):
         print("bench: wrk is missing: apt install wrk", file=sys.stderr)
         return 2
     BUILD.mkdir(exist_ok=True)
+    if options.instructions:
+        try:
+            print_instructions()
+        except (DidNotServe, Unreachable, load.LoadFailed, OSError) as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+        return 0
     spy = find_py_spy()
     if spy is None:
         print("bench: py-spy is missing: pip install py-spy", file=sys.stderr)
@@ -83,6 +97,7 @@ def find_py_spy() -> str | None:
 def compare(name: str, app: str, path: str, spy: str | None, options: argparse.Namespace) -> None:
     turns = ["none", "lockgate", *(["py-spy"] if spy else [])]
     rates: dict[str, list[float]] = {turn: [] for turn in turns}
+    costs: dict[str, list[float]] = {turn: [] for turn in turns}
     lines: dict[str, Counter[str]] = {turn: Counter() for turn in turns}
     command = ["-w", "1", "--threads", str(options.threads)]
     core = None if options.unpinned else 0
@@ -95,17 +110,36 @@ def compare(name: str, app: str, path: str, spy: str | None, options: argparse.N
         for number in range(options.rounds):
             for turn in turns[:: 1 if number % 2 == 0 else -1]:
                 profiler = begin(turn, spy, server, seconds)
-                rates[turn].append(load.run(wrk, seconds).rate)
+                used = cpu_seconds(server.worker())
+                found = load.run(wrk, seconds)
+                rates[turn].append(found.rate)
+                used = cpu_seconds(server.worker()) - used
+                costs[turn].append(used / found.requests * 1e6)
                 lines[turn].update(profiler.lines())
-    base = median(rates["none"])
-    print(f"\n{name}: {options.rounds} rounds, {RATE} samples a second")
-    print("| profile by | requests/s | min..max | of none |\n|---|--:|--:|--:|")
+    print(f"\n{name}: {options.rounds} rounds, {RATE} samples a second; differences are paired")
+    print(
+        "| profile by | requests/s | min..max | | µs of CPU/request | |\n|---|--:|--:|--:|--:|--:|"
+    )
     for turn, found in rates.items():
-        middle = median(found)
         spread = f"{min(found):,.0f}..{max(found):,.0f}"
-        print(f"| {turn} | {middle:,.0f} | {spread} | {middle / base:.1%} |")
+        print(
+            f"| {turn} | {median(found):,.0f} | {spread} | {difference(found, rates['none'])}"
+            f" | {median(costs[turn]):,.2f} | {difference(costs[turn], costs['none'])} |"
+        )
     if spy:
         print_lines(lines["lockgate"], lines["py-spy"])
+
+
+def difference(ones: list[float], others: list[float]) -> str:
+    return f"{median(one / other - 1 for one, other in zip(ones, others, strict=True)):+.1%}"
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of all threads of a process, those that have ended too."""
+    fields = process_stat(pid)
+    if fields is None:
+        raise DidNotServe("the worker has ended")
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def print_lines(own: Counter[str], other: Counter[str]) -> None:
@@ -286,6 +320,53 @@ def print_cost_of_a_sample() -> None:
         rows.append(f"| {threads} | {what} | {used:,.0f} | {used * RATE / 1e6:.2%} |")
     print(f"\n| threads | they are | µs of CPU/round | of a CPU at {RATE} Hz |\n|--:|---|--:|--:|")
     print("\n".join(rows))
+
+
+class ProfileUnderCallgrind:
+    """Wants requests until a profile of them has ended, which begins when some are answered."""
+
+    def __init__(self, admin: str) -> None:
+        self.profile = threading.Thread(target=self.ask, args=(admin,))
+        self.answered = 0
+        self.rounds = 0
+
+    def ask(self, admin: str) -> None:
+        query = {"seconds": COUNTED_SECONDS, "rate": RATE, "format": "json"}
+        try:
+            answer = ask_for_profile(admin, query, COUNTED_SECONDS)
+        except Unreachable as error:
+            print(f"bench: {error}", file=sys.stderr)
+        else:
+            self.rounds = json.loads(answer)["rounds"]
+
+    def is_wanted(self, answered: int) -> bool:
+        self.answered = answered
+        if answered == UNCOUNTED_REQUESTS:
+            self.profile.start()
+        return answered <= UNCOUNTED_REQUESTS or self.profile.is_alive()
+
+
+def print_instructions() -> None:
+    """What a profile adds to a worker with one thread that answers all the time."""
+    app = "flask_apps:app"
+    admin = f"unix:{BUILD}/callgrind-{free_port()}.sock"
+    command = f"{sys.executable} -m lockgate {app} -b 127.0.0.1:{{port}} --timeout 0"
+    command += f" -w 1 --threads 1 --admin-bind {admin}"
+    profile = ProfileUnderCallgrind(admin)
+    profiled = instructions_while(command, profile.is_wanted)
+    if not profile.rounds:
+        raise DidNotServe("there is no profile")
+    without = instructions_while(command, lambda answered: answered < profile.answered)
+    sample = (profiled - without) / profile.rounds
+    request = per_request(command, profile.answered)
+    with serve(app, ["-w", "1", "--threads", "1"], 0) as server:
+        scenario = Scenario("hello", "", app, path="/", answer=None)
+        wrk = load.wrk_command(scenario, server.port, SAMPLED_SECONDS, 2, 1)
+        rate = load.run(wrk, SAMPLED_SECONDS).rate
+    share = RATE * sample / (rate * request)
+    print(f"| instructions/sample | instructions/request | requests/s | at {RATE} Hz |")
+    print("|--:|--:|--:|--:|")
+    print(f"| {sample:,.0f} | {request:,.0f} | {rate:,.0f} | {share:+.2%} |")
 
 
 def sampling_clock(pid: int) -> Path:

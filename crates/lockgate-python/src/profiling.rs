@@ -28,6 +28,7 @@ use lockgate_profile::{Sample, ThreadSample};
 use lockgate_supervisor::{ANSWER_SIZE, StackAnswer};
 use lockgate_worker::monotonic_nanos;
 use pyo3::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 use descriptors::OwnDescriptors;
 use memory::{OwnMemory, OwnThreads};
@@ -35,8 +36,6 @@ use own_process::Refusal;
 use recorder::Recorder;
 use sampler::{Sampler, Target};
 use waiting::Waits;
-
-use crate::ffi::own_memory;
 
 /// Without `slow_request`, a request is slow after this time.
 const SLOW: Duration = Duration::from_secs(1);
@@ -63,14 +62,17 @@ pub(crate) struct Profiler {
 
 /// What profilers of this process need to know of Python.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Checked(Target);
+pub(crate) struct Checked {
+    memory: OwnMemory,
+    target: Target,
+}
 
 /// Compares what would be sampled with what Python says.
 ///
 /// # Errors
 /// Why threads cannot be sampled here.
 pub(crate) fn check(py: Python<'_>) -> Result<Checked, Refusal> {
-    own_process::target(py).map(Checked)
+    own_process::target(py).map(|(memory, target)| Checked { memory, target })
 }
 
 /// A profiler that is made when threads can be sampled.
@@ -98,17 +100,18 @@ impl LateProfiler {
 }
 
 impl Profiler {
-    fn new(Checked(target): Checked, requests: Requests) -> Self {
+    fn new(checked: Checked, requests: Requests) -> Self {
+        let Checked { memory, target } = checked;
         let start = target.runtime;
         let gil = start..start + target.layout.runtime_size;
         let descriptors = OwnDescriptors {
             ports: requests.ports.clone(),
         };
         let threads = OwnThreads {
-            waits: Waits::new(OwnMemory, descriptors, gil),
+            waits: Waits::new(memory, descriptors, gil),
         };
         Self {
-            sampler: Sampler::new(OwnMemory, threads, target),
+            sampler: Sampler::new(memory, threads, target),
             requests,
         }
     }
@@ -144,8 +147,8 @@ impl Profiler {
         let mut recorder = Recorder::new(self.requests.slow.unwrap_or(SLOW));
         self.sampler.begin();
         let mut cadence = Cadence::new(Instant::now(), interval);
+        let mut used = own_cpu_time();
         loop {
-            let used = own_cpu_time();
             let entries = self.requests.entries();
             let stacks = &mut recorder.profile().stacks;
             let mut round = (self.sampler).round(stacks, &entries, interval.mul_f64(BUSY));
@@ -157,7 +160,8 @@ impl Profiler {
                 break;
             }
             // At most a third of a CPU, however many threads there are and whatever rate is asked for.
-            let rested = now + 2 * own_cpu_time().saturating_sub(used);
+            let before = std::mem::replace(&mut used, own_cpu_time());
+            let rested = now + 2 * used.saturating_sub(before);
             thread::sleep(cadence.next(rested).saturating_duration_since(now));
         }
         let mut profile = recorder.into_profile();
@@ -181,8 +185,8 @@ impl Requests {
 
 /// The CPU time of this thread.
 fn own_cpu_time() -> Duration {
-    let tid = rustix::thread::gettid().as_raw_nonzero().get();
-    own_memory::cpu_time(tid.cast_unsigned()).unwrap_or_default()
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// An answer that is not cut: half a profile cannot be read.

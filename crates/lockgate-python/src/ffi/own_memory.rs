@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
+use rustix::fs::{FileType, fstat};
 use rustix::net::{SocketAddrAny, getpeername, getsockname};
 
 /// Bytes to read from an address.
@@ -28,16 +29,16 @@ impl<'a> Part<'a> {
 /// Most parts of one call (IOV_MAX is 1024).
 const MOST_PARTS: usize = 512;
 
-/// Reads all parts that are readable. The kernel copies: an address that is not mapped fails and does not fault,
-/// whatever other threads do with the memory meanwhile.
+/// Reads all parts that are readable, of the process `own`, which is this one. The kernel copies: an address that is not
+/// mapped fails and does not fault, whatever other threads do with the memory meanwhile.
 ///
 /// # Errors
 /// When the system refuses the call itself.
-pub(crate) fn read_parts(parts: &mut [Part<'_>]) -> io::Result<()> {
+pub(crate) fn read_parts(own: i32, parts: &mut [Part<'_>]) -> io::Result<()> {
     for some in parts.chunks_mut(MOST_PARTS) {
         let mut rest = some;
         while !rest.is_empty() {
-            let count = read_first_parts(rest)?;
+            let count = read_first_parts(own, rest)?;
             // The part after those that were read has an address that is not readable.
             let (_, after) = rest.split_at_mut((count + 1).min(rest.len()));
             rest = after;
@@ -47,7 +48,7 @@ pub(crate) fn read_parts(parts: &mut [Part<'_>]) -> io::Result<()> {
 }
 
 /// Reads up to the first part that is not readable; returns how many parts were read.
-fn read_first_parts(parts: &mut [Part<'_>]) -> io::Result<usize> {
+fn read_first_parts(own: i32, parts: &mut [Part<'_>]) -> io::Result<usize> {
     let local: Vec<libc::iovec> = (parts.iter_mut())
         .map(|part| libc::iovec {
             iov_base: part.bytes.as_mut_ptr().cast(),
@@ -62,8 +63,6 @@ fn read_first_parts(parts: &mut [Part<'_>]) -> io::Result<usize> {
         .collect();
     // At most MOST_PARTS.
     let (locals, remotes) = (local.len() as libc::c_ulong, remote.len() as libc::c_ulong);
-    // SAFETY: getpid(2) has no preconditions.
-    let own = unsafe { libc::getpid() };
     // SAFETY: the local parts are exclusive borrows that live until the call returns; what the remote ones name is only
     // read, by the kernel, which checks each address.
     let read =
@@ -118,6 +117,17 @@ pub(crate) fn symbol(name: &std::ffi::CStr) -> Option<u64> {
     // SAFETY: the name ends with NUL.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!address.is_null()).then(|| address.addr() as u64)
+}
+
+/// What kind of file a descriptor of this process is; `None` if there is none.
+pub(crate) fn file_type(number: RawFd) -> Option<FileType> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: not -1, and borrowed for a call that changes nothing. If it is closed meanwhile, the call fails, or answers
+    // for another file.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    Some(FileType::from_raw_mode(fstat(file).ok()?.st_mode))
 }
 
 /// The addresses of a socket of this process: its own and its peer's; `None` if it has no peer.

@@ -160,11 +160,15 @@ impl CodeCache {
 }
 
 impl Code {
+    /// Whether code like this is made and freed again and again: that of templates, of `exec` and the like.
+    pub(super) fn is_short_lived(&self) -> bool {
+        self.file.starts_with('<')
+    }
+
     /// Whether its texts are to be compared now.
     fn is_compared(&self) -> bool {
-        // `<string>` and the like: templates, `exec`, and what is made and freed again and again.
-        let is_short_lived = self.file.starts_with('<');
-        self.identity.version == 0 && (is_short_lived || self.uses.is_multiple_of(COMPARED_EVERY))
+        self.identity.version == 0
+            && (self.is_short_lived() || self.uses.is_multiple_of(COMPARED_EVERY))
     }
 
     fn has_same_texts(&self, memory: &impl Memory, layout: &Layout) -> bool {

@@ -1,10 +1,10 @@
 //! What the descriptors are that threads wait for.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
 
+use rustix::fs::FileType;
 use rustix::net::SocketAddrAny;
 
 use crate::ffi::own_memory;
@@ -47,16 +47,12 @@ impl Descriptors for OwnDescriptors {
     }
 
     fn kind(&self, number: i32) -> Descriptor {
-        let Ok(file) = fs::metadata(format!("/proc/self/fd/{number}")) else {
-            return Descriptor::Other;
-        };
-        let kind = file.file_type();
-        if kind.is_socket() {
-            return Descriptor::Socket(self.peer(number));
-        }
-        match kind.is_file() || kind.is_block_device() || kind.is_dir() {
-            true => Descriptor::File,
-            false => Descriptor::Other,
+        match own_memory::file_type(number) {
+            Some(FileType::Socket) => Descriptor::Socket(self.peer(number)),
+            Some(FileType::RegularFile | FileType::BlockDevice | FileType::Directory) => {
+                Descriptor::File
+            }
+            _ => Descriptor::Other,
         }
     }
 }

@@ -15,6 +15,8 @@ use super::threads::ThreadState;
 
 /// Most bytes of a chunk that are read. CPython makes chunks of 16 KiB, and larger ones for a frame that needs more.
 const MOST_CHUNK: u64 = 256 << 10;
+/// How often a thread state is copied with its chunk until they belong together.
+const COPIES: u32 = 2;
 /// Most chunks that are read for a stack.
 const MOST_CHUNKS: usize = 16;
 
@@ -66,6 +68,8 @@ pub(super) struct RawStack {
 /// Reads stacks. Keeps its memory from one to the next.
 #[derive(Default)]
 pub(super) struct FrameReader {
+    /// A thread state.
+    state: Vec<u8>,
     /// A chunk: where it begins, and its content.
     chunk: (u64, Vec<u8>),
     chunks: usize,
@@ -73,7 +77,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// The frames of a thread, whose state has just been read.
+    /// The frames of a thread now; its state may have been read some time ago.
     pub(super) fn read(
         &mut self,
         memory: &impl Memory,
@@ -119,39 +123,76 @@ impl FrameReader {
         }
     }
 
-    /// Copies the last chunk; returns the address of the most recent frame.
+    /// Copies the thread state and the last chunk; returns the address of the most recent frame.
     fn begin(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
         thread: &ThreadState,
     ) -> Result<u64, Unreadable> {
-        let (start, end) = thread.chunk;
+        let mut thread = *thread;
+        let mut copies = 1;
+        loop {
+            let (now, current) = self.copy(memory, layout, &thread)?;
+            if now.ident != thread.ident {
+                return Err(Unreadable::Memory);
+            }
+            if now.current == 0 {
+                return Ok(0);
+            }
+            // What the most recent frame was read from may be that of a call that has returned.
+            let current = match layout.thread.current {
+                CurrentFrame::Indirect { .. } if now.current != thread.current => None,
+                _ => current,
+            };
+            match current {
+                Some(current) if now.chunk.0 == thread.chunk.0 || copies == COPIES => {
+                    return Ok(current);
+                }
+                None if copies == COPIES => return Err(Unreadable::Memory),
+                _ => {}
+            }
+            thread = now;
+            copies += 1;
+        }
+    }
+
+    /// Copies the thread state and, in the same call, the last chunk and the address of the most recent frame from where
+    /// the state before says.
+    fn copy(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        before: &ThreadState,
+    ) -> Result<(ThreadState, Option<u64>), Unreadable> {
+        let (start, end) = before.chunk;
         let length = end.wrapping_sub(start).min(MOST_CHUNK);
         self.chunk.0 = start;
         // At most 256 KiB.
         self.chunk.1.resize(length as usize, 0);
+        self.state.resize(layout.thread.size, 0);
         let mut current = [0; 8];
-        let mut parts = Vec::with_capacity(2);
-        if let CurrentFrame::Indirect { frame, .. } = layout.thread.current {
-            let address = thread.current.wrapping_add(frame as u64);
-            parts.push(Part::new(address, &mut current));
-        }
-        parts.push(Part::new(start, &mut self.chunk.1));
-        if thread.current == 0 {
-            return Ok(0);
-        }
+        let place = match layout.thread.current {
+            CurrentFrame::Direct(at) => before.address.wrapping_add(at as u64),
+            CurrentFrame::Indirect { frame, .. } => before.current.wrapping_add(frame as u64),
+        };
+        let mut parts = [
+            Part::new(before.address, &mut self.state),
+            Part::new(place, &mut current),
+            Part::new(start, &mut self.chunk.1),
+        ];
         memory.read_parts(&mut parts);
-        let is_chunk_read = parts.pop().is_some_and(|part| part.is_read);
-        let is_current_read = parts.iter().all(|part| part.is_read);
+        let [is_read, is_current_read, is_chunk_read] = parts.map(|part| part.is_read);
         if !is_chunk_read {
             // A thread without frames has no chunk.
             self.chunk.1.clear();
         }
-        match layout.thread.current {
-            CurrentFrame::Direct(_) => Ok(thread.current),
-            CurrentFrame::Indirect { .. } if is_current_read => Ok(u64::from_ne_bytes(current)),
-            CurrentFrame::Indirect { .. } => Err(Unreadable::Memory),
+        match is_read {
+            true => Ok((
+                layout.state(before.address, &self.state),
+                is_current_read.then_some(u64::from_ne_bytes(current)),
+            )),
+            false => Err(Unreadable::Memory),
         }
     }
 

@@ -57,18 +57,22 @@ pub(super) trait Threads {
 
 /// The memory of this process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OwnMemory;
+pub(super) struct OwnMemory {
+    /// Its process id: a child of this process has another memory.
+    pid: i32,
+}
 
 impl OwnMemory {
     /// # Errors
     /// Where the system does not let a process read its memory by process_vm_readv(2).
     pub(super) fn open() -> io::Result<Self> {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
         let value = 0x10c6_9a7e_u64;
         let mut bytes = [0; 8];
         let mut parts = [Part::new((&raw const value).addr() as u64, &mut bytes)];
-        own_memory::read_parts(&mut parts)?;
+        own_memory::read_parts(pid, &mut parts)?;
         match u64::from_ne_bytes(bytes) == value {
-            true => Ok(Self),
+            true => Ok(Self { pid }),
             false => Err(io::Error::other("it reads something else")),
         }
     }
@@ -77,7 +81,7 @@ impl OwnMemory {
 impl Memory for OwnMemory {
     fn read_parts(&self, parts: &mut [Part<'_>]) {
         // `open` has seen that the call works; if it fails later, nothing is read.
-        let _nothing_is_read = own_memory::read_parts(parts);
+        let _nothing_is_read = own_memory::read_parts(self.pid, parts);
     }
 }
 

@@ -63,10 +63,10 @@ const PROBES: usize = 4;
 type Frames = Vec<(String, String, u32)>;
 
 /// What the sampler of this process reads, or why it must not: then stacks would be wrong.
-pub(super) fn target(py: Python<'_>) -> Result<Target, Refusal> {
+pub(super) fn target(py: Python<'_>) -> Result<(OwnMemory, Target), Refusal> {
     let (memory, target) = found(py).map_err(Refusal::Never)?;
     check(py, memory, target)?;
-    Ok(target)
+    Ok((memory, target))
 }
 
 /// What is to be checked.

@@ -11,7 +11,7 @@ use lockgate_observe::{Running, ThreadEntry};
 use lockgate_profile::{Activity, Frame, FrameId, MOST_FRAMES, StackId, Stacks};
 
 use super::code_cache::CodeCache;
-use super::frames::{FrameReader, RawStack, Unreadable};
+use super::frames::{FrameReader, RawFrame, RawStack, Unreadable};
 use super::layout::{CurrentFrame, Layout};
 use super::memory::{Memory, Presence, Threads};
 use super::threads::{ThreadList, ThreadState};
@@ -26,6 +26,10 @@ const MOST_TEXT: usize = 2 << 20;
 const MOST_FRAME_IDS: usize = 100_000;
 /// What stands for the callers of a stack that is too deep.
 const CUT: &str = "…";
+
+/// How often all code of a stack is looked at: callers that are where they were in the sample before are in one of this
+/// number of rounds.
+const LOOKED_AT_EVERY: u64 = 16;
 
 /// The file of code that no program has: Python 3.12 and later call `__init__` by it.
 const SHIM: &str = "<shim>";
@@ -76,6 +80,8 @@ struct Seen {
     /// Whether its request was read.
     is_named: bool,
     stack: StackId,
+    /// Its outermost callers.
+    callers: Callers,
     activity: Activity,
     round: u64,
     /// For how long it has not run since.
@@ -83,6 +89,9 @@ struct Seen {
     /// Whether its activity was looked at again after that time.
     is_settled: bool,
 }
+
+/// The outermost frames of a stack, up to the first one of short-lived code, and the stacks that end with them.
+type Callers = Vec<(RawFrame, StackId)>;
 
 /// See the module.
 pub(super) struct Sampler<M, T> {
@@ -223,11 +232,14 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             }
             return Ok(observation(tid, seen, used));
         }
+        let mut callers = (self.seen.get_mut(&tid))
+            .map(|seen| std::mem::take(&mut seen.callers))
+            .unwrap_or_default();
         let mut attempt = 1;
         let (stack, began, request) = loop {
             let request = entry.filter(|_| before.1 != 0 && named != Some(before.1));
             let request = request.and_then(|entry| running(entry, before.1));
-            let stack = self.stack(stacks, state);
+            let stack = self.stack(stacks, state, &mut callers);
             let after = began();
             let is_same = before == after && stack.is_ok();
             if is_same || attempt == ATTEMPTS {
@@ -256,6 +268,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             began,
             is_named: began == 0 || named == Some(began) || request.is_some(),
             stack,
+            callers,
             activity,
             round: self.round,
             unmoved: Duration::ZERO,
@@ -267,21 +280,31 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         Ok(observed)
     }
 
-    /// The stack of a thread now.
-    fn stack(&mut self, stacks: &mut Stacks, state: ThreadState) -> Result<StackId, Unreadable> {
-        let mut bytes = vec![0; self.layout.thread.size];
-        let state = match self.memory.read(state.address, &mut bytes) {
-            true => self.layout.state(state.address, &bytes),
-            false => return Err(Unreadable::Memory),
-        };
+    /// The stack of a thread now. `callers` are those of its stack before.
+    fn stack(
+        &mut self,
+        stacks: &mut Stacks,
+        state: ThreadState,
+        callers: &mut Callers,
+    ) -> Result<StackId, Unreadable> {
         self.reader
             .read(&self.memory, &self.layout, &state, &mut self.raw)?;
-        self.codes.learn(&self.memory, &self.raw.frames)?;
-        if stacks.len() + self.raw.frames.len() >= MOST_STACKS || self.text >= MOST_TEXT {
+        let frames = &self.raw.frames;
+        let is_looked_at = self.raw.is_cut || self.round.is_multiple_of(LOOKED_AT_EVERY);
+        let same = match is_looked_at {
+            true => 0,
+            false => (callers.iter().zip(frames.iter().rev()))
+                .take_while(|((before, _), now)| before == *now)
+                .count(),
+        };
+        callers.truncate(same);
+        self.codes
+            .learn(&self.memory, &frames[..frames.len() - same])?;
+        if stacks.len() + frames.len() >= MOST_STACKS || self.text >= MOST_TEXT {
             return Err(Unreadable::NoPlace);
         }
-        let mut stack = StackId::EMPTY;
-        let mut shown = self.raw.frames.len();
+        let mut stack = callers.last().map_or(StackId::EMPTY, |(_, stack)| *stack);
+        let mut shown = frames.len() - same;
         if self.raw.is_cut {
             shown = shown.min(MOST_FRAMES - 1);
             let frame = Frame {
@@ -291,9 +314,11 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
             };
             stack = stacks.push(stack, &frame);
         }
-        for raw in self.raw.frames.iter().take(shown).rev() {
+        let mut is_lasting = !self.raw.is_cut;
+        for raw in frames.iter().take(shown).rev() {
             let (code, unit) = self.codes.of(raw).ok_or(Unreadable::NotCode)?;
             if code.file == SHIM {
+                is_lasting = false;
                 continue;
             }
             let key = (code.number, u32::try_from(unit).unwrap_or(u32::MAX));
@@ -319,6 +344,10 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
                 }
             };
             stack = stacks.push_interned(stack, frame);
+            is_lasting &= !code.is_short_lived();
+            if is_lasting {
+                callers.push((*raw, stack));
+            }
         }
         Ok(stack)
     }

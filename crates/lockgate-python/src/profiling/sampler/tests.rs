@@ -168,6 +168,54 @@ fn another_code_object_at_the_same_address_is_noticed() {
 }
 
 #[test]
+fn callers_that_stay_are_looked_at_in_some_rounds() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        let (mut sampler, mut stacks) = (case.sampler(), Stacks::default());
+        for number in 1..=LOOKED_AT_EVERY {
+            // The view runs on, and its caller stays.
+            let view = (VIEW, (number % 16).cast_signed());
+            let stack: &[(u64, i64)] = &[view, (MAIN, 2)];
+            case.process.put_threads(&case.layout, &[(70, stack)]);
+            case.set(70, number, Activity::Sleep);
+            let round = round(&mut sampler, &mut stacks);
+            let seen = round.threads.first().map(|thread| thread.stack);
+            match seen {
+                Some(stack) => assert_eq!(shown(&stacks, stack)[1], "main /srv/app.py:10"),
+                None => assert_eq!(number, LOOKED_AT_EVERY, "{version:?}"),
+            }
+            assert_eq!(round.failed, u64::from(number == LOOKED_AT_EVERY));
+            case.process.unmap(MAIN);
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_has_run_since_its_state_was_read_is_read_where_it_is_now() {
+    for version in VERSIONS {
+        let case = Case::new(version);
+        let stack: &[(u64, i64)] = &[(VIEW, 9), (MAIN, 2)];
+        case.process.put_threads(&case.layout, &[(70, stack)]);
+        let target = FakeProcess::target(case.layout);
+        let mut list = ThreadList::new(case.layout, target.runtime, target.tid_offset);
+        let state = list.read(&&case.process).unwrap()[0];
+        let (mut elsewhere, mut another) = (state, state);
+        elsewhere.current = 0xdead_0000;
+        elsewhere.chunk = (0xbad_0000, 0xbad_0100);
+        another.ident = 7;
+        for (state, expected) in [
+            (state, Ok(2)),
+            (elsewhere, Ok(2)),
+            (another, Err(Unreadable::Memory)),
+        ] {
+            let mut raw = RawStack::default();
+            let read = FrameReader::default().read(&&case.process, &case.layout, &state, &mut raw);
+            assert_eq!(read.map(|()| raw.frames.len()), expected, "{version:?}");
+        }
+    }
+}
+
+#[test]
 fn a_deep_stack_is_cut_at_its_callers() {
     for version in VERSIONS {
         let case = Case::new(version);
