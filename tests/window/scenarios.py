@@ -319,6 +319,7 @@ class Scene:
             "points": points,
             "paths": self._paths(sum(counts), seconds, end),
             "slow": self._slow(at, start, end),
+            "errors": self._errors(at, start, end),
             "events": self.events(0, start, min(end, at)),
         }
 
@@ -368,6 +369,30 @@ class Scene:
                         {"count": seen, "activity": activity, "frames": frames},
                         {"count": 1, "activity": "running", "frames": RENDER},
                     ],
+                }
+            )
+        return found
+
+    def _errors(self, at: float, start: float, end: float) -> list[dict[str, Any]]:
+        """What the requests of the incident raise, and one that a framework has answered itself."""
+        scenario = self.scenario
+        if not scenario.stuck or not start <= at <= end + 60:
+            return []
+        raised = [(label, frames) for label, _, frames in scenario.stuck]
+        found = []
+        for n, (label, frames) in enumerate([*raised, ("POST /checkout", [])]):
+            found.append(
+                {
+                    "label": HOSTILE if scenario.hostile else label,
+                    "status": 500 if n else None,
+                    "count": 1200 // (n + 1),
+                    "first": self.began + 3.0,
+                    "last": at - 1,
+                    "exception": "psycopg.OperationalError" if frames else "",
+                    "message": HOSTILE if scenario.hostile else "",
+                    "worker": n % scenario.workers,
+                    "request_id": f"4bf92f3577b34da6a3ce929d{n:08x}",
+                    "frames": frames,
                 }
             )
         return found

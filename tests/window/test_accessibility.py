@@ -37,6 +37,7 @@ def test_axe_finds_no_violation_in_opened_parts(window, axe):
     window.browser.evaluate("startProfile()")
     window.browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     window.wait_for("document.querySelectorAll('#slow .stack').length")
+    window.wait_for("document.querySelectorAll('#errors .stack').length")
     assert violations(window) == []
     window.browser.press("?")
     window.wait_for("document.getElementById('help-dialog').open")

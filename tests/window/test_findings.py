@@ -91,6 +91,14 @@ def test_a_death_takes_one_line(text, title):
     assert diagnosed(scenario.scene(AT), AT)["title"] == title
 
 
+def test_errors_name_what_most_of_them_have_raised():
+    database = SITUATIONS["database"]
+    scenario = dataclasses.replace(database, errors=lambda t: 0.3 if t > 0 else 0.0004)
+    found = diagnosed(scenario.scene(AT), AT)
+    assert found["worst"]["kind"] == "errors"
+    assert ", mostly psycopg.OperationalError in GET /orders/*" in found["title"]
+
+
 def test_without_a_finding_no_code_is_blamed():
     database = SITUATIONS["database"]
     assert found_in("quiet")["place"] is None

@@ -18,7 +18,16 @@ def test_hostile_texts_are_shown_and_do_nothing(window):
     window.wait_for("document.querySelector('#slow .stack')")
     assert window.browser.evaluate("document.querySelectorAll('img, main script').length") == 0
     assert window.browser.evaluate("document.title").startswith("■ p95 ")
-    for part in ("#headline", "#running", "#slow", "#paths", "#events", "#reload", "#rest"):
+    for part in (
+        "#headline",
+        "#running",
+        "#slow",
+        "#errors",
+        "#paths",
+        "#events",
+        "#reload",
+        "#rest",
+    ):
         shown = window.browser.evaluate(f"document.querySelector('{part}').textContent")
         assert HOSTILE in shown, part
     assert window.problems() == []

@@ -17,6 +17,9 @@ pub use paths::{OTHER_REQUESTS, PathTally, PathUse};
 mod slow;
 pub use slow::{SlowRequest, SlowSample};
 
+mod failure;
+pub use failure::{Cause, Failure, MOST_FAILURE_FRAMES, PendingFailures};
+
 mod record;
 pub use record::Record;
 
@@ -24,7 +27,7 @@ mod recorder;
 pub use recorder::{Observed, Recorder};
 
 mod log;
-pub use log::{EVENTS_PLAN, EventLog, HISTORY_PLAN, History};
+pub use log::{EVENTS_PLAN, EventLog, FAILURES_PLAN, FailureLog, HISTORY_PLAN, History};
 
 mod series;
 pub use series::{MOST_STEPS, Range, Series, Step};
@@ -33,7 +36,7 @@ mod frames;
 pub use frames::SourceLines;
 
 mod report;
-pub use report::{Report, Unrecorded, write_event_list};
+pub use report::{Logged, Report, Unrecorded, write_event_list};
 
 mod now;
 pub use now::{Now, SampledThread, Usage};

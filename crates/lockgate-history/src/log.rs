@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use lockgate_shm::{AppendError, Cursor, Log, LogPlan, Read};
 
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::record::Record;
 
 /// The log of the history. With the log of events it stays below 8 MiB, tables and locks included.
@@ -19,6 +20,12 @@ pub const HISTORY_PLAN: LogPlan = LogPlan {
 /// The log of the supervisor's events.
 pub const EVENTS_PLAN: LogPlan = LogPlan {
     size: 1 << 20,
+    channels: 1,
+};
+
+/// The log of failed requests, to which all workers append.
+pub const FAILURES_PLAN: LogPlan = LogPlan {
+    size: 768 << 10,
     channels: 1,
 };
 
@@ -152,14 +159,47 @@ impl EventLog {
 
     /// All events that are left, in the order in which they happened.
     pub fn read(&self) -> Vec<Event> {
-        let (mut cursor, mut bytes) = (self.log.oldest(), Vec::new());
-        let mut events = Vec::new();
-        loop {
-            match self.log.read(&mut cursor, &mut bytes) {
-                Read::Record { .. } => events.extend(Event::decode(&bytes)),
-                Read::Overrun => events.clear(),
-                Read::UpToDate => return events,
-            }
+        read_all(&self.log, Event::decode)
+    }
+}
+
+/// The log of failed requests.
+#[derive(Debug, Clone, Copy)]
+pub struct FailureLog {
+    log: Log,
+}
+
+impl FailureLog {
+    /// How often a worker tries to take the lock: it is held for less than a microsecond, unless its holder is not
+    /// running.
+    const ATTEMPTS: u32 = 64;
+
+    /// The failures in a log of [`FAILURES_PLAN`].
+    pub fn new(log: Log) -> Self {
+        Self { log }
+    }
+
+    /// Appends a record without waiting for a process that holds the lock. Returns whether it was appended.
+    pub fn append(&self, failure: &Failure) -> bool {
+        let record = failure.encode();
+        let append = || (self.log).try_append(CHANNEL, b"", &record, failure.at.unix);
+        (0..Self::ATTEMPTS).any(|_| matches!(append(), Ok(Some(_))))
+    }
+
+    /// All records that are left, in the order in which they were appended.
+    pub fn read(&self) -> Vec<Failure> {
+        read_all(&self.log, Failure::decode)
+    }
+}
+
+fn read_all<T>(log: &Log, decode: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let (mut cursor, mut bytes) = (log.oldest(), Vec::new());
+    let mut found = Vec::new();
+    loop {
+        match log.read(&mut cursor, &mut bytes) {
+            Read::Record { .. } => found.extend(decode(&bytes)),
+            Read::Overrun => found.clear(),
+            Read::UpToDate => return found,
         }
     }
 }

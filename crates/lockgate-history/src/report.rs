@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use lockgate_observe::{BOUNDS, BUCKETS, Json, Loss};
 
 use crate::event::Event;
-use crate::frames::{SourceLines, write_samples};
+use crate::failure::{Failure, FailureGroup, grouped};
+use crate::frames::{SourceLines, write_frames, write_samples};
 use crate::paths::PathTally;
 use crate::point::Moment;
 use crate::record::Record;
@@ -31,6 +32,15 @@ pub struct Unrecorded {
     pub paths: PathTally,
 }
 
+/// What other processes have recorded in logs of their own.
+#[derive(Debug, Clone, Default)]
+pub struct Logged {
+    /// The events of the supervisor.
+    pub events: Vec<Event>,
+    /// The failed requests of the workers.
+    pub failures: Vec<Failure>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Report {
@@ -40,13 +50,14 @@ pub struct Report {
     paths: PathTally,
     slow: Vec<SlowRequest>,
     events: Vec<Event>,
+    failures: Vec<FailureGroup>,
 }
 
 impl Report {
-    /// The report on a range of time, from records of the log and the events of the supervisor.
+    /// The report on a range of time, from records of the history and of the other logs.
     pub fn new(
         records: impl Iterator<Item = Record>,
-        supervisor: Vec<Event>,
+        logged: Logged,
         unrecorded: Unrecorded,
         range: Range,
         now: Moment,
@@ -54,7 +65,7 @@ impl Report {
         let mut series = Series::new(range);
         let mut paths = PathTally::default();
         let mut slow = HashMap::new();
-        let mut events = supervisor;
+        let mut events = logged.events;
         for record in records {
             match record {
                 Record::Point(point) => series.add(&point),
@@ -87,6 +98,8 @@ impl Report {
         events.retain(|event| range.has(event.at.unix, event.at.unix));
         events.sort_by_key(Event::id);
         events.drain(..events.len().saturating_sub(MOST_EVENTS));
+        let failures = logged.failures.into_iter();
+        let failures = failures.filter(|failure| range.has(failure.at.unix, failure.at.unix));
         Self {
             range,
             now,
@@ -94,6 +107,7 @@ impl Report {
             paths,
             slow,
             events,
+            failures: grouped(failures),
         }
     }
 
@@ -113,6 +127,12 @@ impl Report {
         json.open('[');
         for request in &self.slow {
             write_slow(&mut json, request, lines);
+        }
+        json.close(']');
+        json.key("errors");
+        json.open('[');
+        for group in &self.failures {
+            write_failures(&mut json, group, lines);
         }
         json.close(']');
         write_events(&mut json, &self.events);
@@ -236,6 +256,26 @@ fn write_slow(json: &mut Json, request: &SlowRequest, lines: &mut SourceLines<'_
     json.text("client", &request.client);
     json.text("request_id", &request.request_id);
     write_samples(json, &request.samples, lines, request.began);
+    json.close('}');
+}
+
+fn write_failures(json: &mut Json, group: &FailureGroup, lines: &mut SourceLines<'_>) {
+    let Failure { cause, .. } = &group.last;
+    json.separate();
+    json.open('{');
+    json.text("label", group.last.label.as_bytes());
+    match group.last.status {
+        0 => json.null("status"),
+        status => json.number("status", status.into()),
+    }
+    json.number("count", group.count);
+    json.float("first", seconds(group.first));
+    json.float("last", seconds(group.last.at.unix));
+    json.text("exception", cause.exception.as_bytes());
+    json.text("message", cause.message.as_bytes());
+    json.number("worker", group.last.worker as u64);
+    json.text("request_id", &group.last.request_id);
+    write_frames(json, &cause.frames, lines, group.last.at.unix);
     json.close('}');
 }
 

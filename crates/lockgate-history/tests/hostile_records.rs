@@ -5,8 +5,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use lockgate_history::{
-    Counters, EVENTS_PLAN, Event, EventKind, EventLog, Gauges, HISTORY_PLAN, History, Moment,
-    Point, Range, Record, Report, SlowRequest, SlowSample, Unrecorded, write_event_list,
+    Counters, EVENTS_PLAN, Event, EventKind, EventLog, FailureLog, Gauges, HISTORY_PLAN, History,
+    Logged, Moment, Point, Range, Record, Report, SlowRequest, SlowSample, Unrecorded,
+    write_event_list,
 };
 use lockgate_observe::Level;
 use lockgate_profile::{Activity, Frame};
@@ -125,7 +126,10 @@ fn shown(log: Log, range: Range) -> (serde_json::Value, serde_json::Value) {
     let records = history.records(0);
     let report = Report::new(
         records,
-        EventLog::new(log).read(),
+        Logged {
+            events: EventLog::new(log).read(),
+            failures: FailureLog::new(log).read(),
+        },
         Unrecorded::default(),
         range,
         now,

@@ -141,6 +141,7 @@ pub(crate) fn run(
             rates: shared.rates,
             responses: shared.responses,
             events: shared.history.events,
+            failures: shared.history.failures,
         };
         Arc::new(Recording::new(log, recorded, config.slow_request, moment()))
     });

@@ -28,12 +28,12 @@ impl PythonHooks {
     pub(crate) fn export(&self, context: WorkerContext) -> io::Result<i32> {
         let config = &self.config;
         let recorded = Recorded {
-            spans: self.span_log,
-            lines: self.line_log,
+            spans: self.logs.spans,
+            lines: self.logs.lines,
         };
         let counted = self.scoreboard.map(|scoreboard| Counted {
             scoreboard,
-            broadcast_log: self.broadcast_log.filter(|_| config.push.is_enabled),
+            broadcast_log: self.logs.broadcast.filter(|_| config.push.is_enabled),
             responses: self.responses,
             rates: self.rates,
             limits_redis: limits_redis(config),
@@ -46,7 +46,7 @@ impl PythonHooks {
         if let Some(scoreboard) = self.scoreboard {
             self.log.count_losses_on(scoreboard);
         }
-        if let Some(log) = self.line_log {
+        if let Some(log) = self.logs.lines {
             self.log.record_lines_in(log);
         }
     }

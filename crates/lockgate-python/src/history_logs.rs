@@ -1,6 +1,6 @@
 //! The logs of the server's history, as the processes of the server have them.
 
-use lockgate_history::{Event, EventKind, EventLog, EventSubject};
+use lockgate_history::{Event, EventKind, EventLog, EventSubject, FailureLog};
 use lockgate_observe::Level;
 use lockgate_shm::Log;
 
@@ -13,16 +13,19 @@ pub(crate) struct HistoryLogs {
     pub(crate) recorded: Option<Log>,
     /// The events of the supervisor.
     pub(crate) events: Option<EventLog>,
+    /// The failed requests of the workers.
+    pub(crate) failures: Option<FailureLog>,
     /// The supervisor, which alone writes them.
     supervisor: u32,
 }
 
 impl HistoryLogs {
     /// In the supervisor, before its first fork.
-    pub(crate) fn new(recorded: Option<Log>, events: Option<Log>) -> Self {
+    pub(crate) fn new(recorded: Option<Log>, events: Option<Log>, failures: Option<Log>) -> Self {
         Self {
             recorded,
             events: events.map(EventLog::new),
+            failures: failures.map(FailureLog::new),
             supervisor: std::process::id(),
         }
     }

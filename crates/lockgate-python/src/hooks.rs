@@ -10,8 +10,8 @@ use std::sync::Arc;
 use lockgate_config::{ConfSource, Config, Endpoint};
 use lockgate_history::EventSubject;
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
+use lockgate_shm::Rates;
 use lockgate_shm::responses::ResponseStore;
-use lockgate_shm::{Log, Rates};
 use lockgate_supervisor::{
     Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
     ServiceManager, SettingsFailure, SharedContents, Successor, WorkerContext, WorkerControl,
@@ -19,7 +19,6 @@ use lockgate_supervisor::{
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
 
-use crate::history_logs::HistoryLogs;
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
 use crate::process::title::{self, Role};
@@ -27,6 +26,7 @@ use crate::process::{children, signals};
 use crate::purging::CachePurger;
 use crate::reloading::FileReports;
 use crate::settings_source::{FoundFile, Sources};
+use crate::shared_logs::SharedLogs;
 use crate::uwsgi::UwsgiModule;
 use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
@@ -34,7 +34,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, hook_process, interpreter, relay, successor, watching};
+use crate::{acme, admin, failures, hook_process, interpreter, relay, successor, watching};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -59,20 +59,11 @@ pub(crate) struct PythonHooks {
     /// The applications that this process loaded as a fork server.
     pub(crate) preloaded: Option<Loaded>,
     pub(crate) uwsgi: UwsgiModule,
-    /// What held connections get, if `push` is set.
-    pub(crate) broadcast_log: Option<Log>,
+    pub(crate) logs: SharedLogs,
     /// The response cache, if `cache` is set.
     pub(crate) responses: Option<ResponseStore>,
-    /// Purges for other servers, if `cache_redis` is set.
-    pub(crate) purge_log: Option<Log>,
     /// What the rate limits count, if the system provides its memory.
     pub(crate) rates: Option<Rates>,
-    /// What the OTLP exporter sends, if `otlp` is set.
-    pub(crate) span_log: Option<Log>,
-    /// Where lines of the error log are recorded for the exporter, if `otlp_logs` is set.
-    pub(crate) line_log: Option<Log>,
-    /// The history of the server, if there is an admin listener.
-    pub(crate) history: HistoryLogs,
     pub(crate) scoreboard: Option<Scoreboard>,
     /// In a worker or a fork server: reports of the files of the application, if `reload` is set.
     pub(crate) file_reports: Option<FileReports>,
@@ -99,13 +90,9 @@ impl PythonHooks {
             provide: None,
             preloaded: None,
             uwsgi: UwsgiModule::default(),
-            broadcast_log: None,
+            logs: SharedLogs::default(),
             responses: None,
-            purge_log: None,
             rates: None,
-            span_log: None,
-            line_log: None,
-            history: HistoryLogs::default(),
             scoreboard: None,
             file_reports: None,
         }
@@ -136,7 +123,7 @@ impl PythonHooks {
 
     /// What purges the cache, if there is one.
     pub(crate) fn purger(&self) -> Option<CachePurger> {
-        CachePurger::new(self.responses, self.purge_log, &self.config.cache)
+        CachePurger::new(self.responses, self.logs.purges, &self.config.cache)
     }
 
     fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
@@ -169,6 +156,7 @@ impl PythonHooks {
             });
             let worker: Arc<dyn WorkerControl> = worker_control.clone();
             let code = py.detach(|| context.run(&worker));
+            failures::append_rest();
             let has_failed = worker_control.handle.has_failed();
             self.worker = Some(worker_control);
             if has_failed { FAILED } else { code }
@@ -178,14 +166,10 @@ impl PythonHooks {
 
 impl Hooks for PythonHooks {
     fn share_memory(&mut self, memory: SharedContents) {
+        self.logs = SharedLogs::new(&memory);
         self.uwsgi.share(memory.store, memory.scoreboard);
-        self.broadcast_log = memory.broadcast_log;
         self.responses = memory.responses;
-        self.purge_log = memory.purge_log;
         self.rates = memory.rates;
-        self.span_log = memory.span_log;
-        self.line_log = memory.line_log;
-        self.history = HistoryLogs::new(memory.history, memory.events);
         self.scoreboard = memory.scoreboard;
         self.share_log();
     }
@@ -267,11 +251,11 @@ impl Hooks for PythonHooks {
         let shared = admin::Shared {
             scoreboard,
             store: self.uwsgi.store(),
-            broadcast_log: self.broadcast_log,
+            broadcast_log: self.logs.broadcast,
             responses: self.responses,
             rates: self.rates,
             purger: self.purger(),
-            history: self.history,
+            history: self.logs.history,
             worker_user: self.identity.map(|(user, _)| user),
         };
         admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {
@@ -295,8 +279,8 @@ impl Hooks for PythonHooks {
             return code;
         }
         let relayed = relay::Relayed {
-            broadcast_log: self.broadcast_log,
-            purges: self.purge_log.zip(self.purger()),
+            broadcast_log: self.logs.broadcast,
+            purges: self.logs.purges.zip(self.purger()),
             rates: self.rates,
         };
         relay::run(&self.config, &self.log, context, relayed).unwrap_or_else(|error| {
@@ -353,12 +337,16 @@ impl Hooks for PythonHooks {
 
     fn log(&self, level: Level, message: &str) {
         self.log.write(level, message);
-        self.history.record(None, level, message, self.generation);
+        self.logs
+            .history
+            .record(None, level, message, self.generation);
     }
 
     fn log_as(&self, event: &GunicornEvent, level: Level, message: &str) {
         self.log.write_as(event, level, message);
-        self.history.record(None, level, message, self.generation);
+        self.logs
+            .history
+            .record(None, level, message, self.generation);
     }
 
     fn log_event(
@@ -372,7 +360,7 @@ impl Hooks for PythonHooks {
             Some(event) => self.log.write_as(event, level, message),
             None => self.log.write(level, message),
         }
-        (self.history).record(Some(subject), level, message, self.generation);
+        (self.logs.history).record(Some(subject), level, message, self.generation);
     }
 
     fn log_for_gunicorn(&self, event: &GunicornEvent) {

@@ -80,6 +80,8 @@ pub struct SharedContents {
     pub history: Option<Log>,
     /// The supervisor's part of it.
     pub events: Option<Log>,
+    /// The failed requests of the workers, also part of it.
+    pub failures: Option<Log>,
     /// If `otlp` is set.
     pub span_log: Option<Log>,
     /// If `otlp_logs` is set.

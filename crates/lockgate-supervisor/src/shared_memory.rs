@@ -37,6 +37,7 @@ pub(crate) struct SharedMemory {
     pub(crate) rates: Region<Rates>,
     pub(crate) history: Region<Log>,
     pub(crate) events: Region<Log>,
+    pub(crate) failures: Region<Log>,
     pub(crate) span_log: Region<Log>,
     pub(crate) line_log: Region<Log>,
 }
@@ -63,6 +64,7 @@ impl SharedMemory {
             line_log: line_log::open(inherited(Memory::LineLog), &config.identity, hooks),
             history: history::open(inherited(Memory::History), config, hooks),
             events: history::open_events(inherited(Memory::Events), config, hooks),
+            failures: history::open_failures(inherited(Memory::Failures), config, hooks),
         }
     }
 
@@ -78,6 +80,7 @@ impl SharedMemory {
             (Memory::LineLog, self.line_log.memory()),
             (Memory::History, self.history.memory()),
             (Memory::Events, self.events.memory()),
+            (Memory::Failures, self.failures.memory()),
         ];
         (regions.into_iter()).filter_map(|(memory, fd)| Some((memory, fd?)))
     }
@@ -108,6 +111,7 @@ impl SharedMemory {
             self.span_log.get(),
             self.line_log.get(),
             self.history.get(),
+            self.failures.get(),
         ];
         (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {

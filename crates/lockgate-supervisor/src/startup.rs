@@ -361,6 +361,7 @@ fn assemble(
         rates: memory.rates.get(),
         history: memory.history.get(),
         events: memory.events.get(),
+        failures: memory.failures.get(),
         span_log: memory.span_log.get(),
         line_log: memory.line_log.get(),
         scoreboard: scoreboard.get(),

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_history::{
-    Counters, Event, EventLog, Gauges, HISTORY_PLAN, History, Moment, Observed, Range, Record,
-    Recorder, Report, Unrecorded, Usage,
+    Counters, Event, EventLog, FailureLog, Gauges, HISTORY_PLAN, History, Logged, Moment, Observed,
+    Range, Record, Recorder, Report, Unrecorded, Usage,
 };
 use lockgate_observe::{Level, Scoreboard, WorkerView};
 use lockgate_shm::responses::ResponseStore;
@@ -53,6 +53,8 @@ pub(super) struct Recorded {
     pub(super) responses: Option<ResponseStore>,
     /// The events of the supervisor.
     pub(super) events: Option<EventLog>,
+    /// The failed requests of the workers.
+    pub(super) failures: Option<FailureLog>,
 }
 
 struct State {
@@ -223,18 +225,24 @@ impl Recording {
                 unrecorded,
             )
         };
-        let supervisor = self
-            .recorded
-            .events
-            .iter()
-            .flat_map(EventLog::read)
-            .collect();
+        let (events, failures) = (self.recorded.events, self.recorded.failures);
         let hides_queries = self.recorded.scoreboard.hides_queries();
+        let failures = failures.iter().flat_map(FailureLog::read);
+        let logged = Logged {
+            events: events.iter().flat_map(EventLog::read).collect(),
+            failures: failures
+                .map(|failure| match hides_queries {
+                    // The text of an exception may have anything that the client has sent.
+                    true => failure.without_message(),
+                    false => failure,
+                })
+                .collect(),
+        };
         let records = records.map(|record| match record {
             Record::Slow(request) if hides_queries => Record::Slow(request.without_query()),
             record => record,
         });
-        let report = Report::new(records, supervisor, unrecorded, range, now);
+        let report = Report::new(records, logged, unrecorded, range, now);
         let mut body = Vec::new();
         // Of a worker that has ended it is not known when it has loaded its code: not later than the request.
         let uptimes = (self.recorded.scoreboard.workers())

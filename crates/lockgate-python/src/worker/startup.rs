@@ -19,6 +19,7 @@ use super::stream_check::find_hanging_stream;
 use super::thread_dump;
 use super::tls::acceptor;
 use super::warm_up::warm_up;
+use crate::failures;
 use crate::hooks::PythonHooks;
 use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
@@ -159,7 +160,7 @@ impl PythonHooks {
         (self.uwsgi)
             .install(py, &self.config, self.generation, &self.log)
             .map_err(cannot_start)?;
-        push::install(py, self.broadcast_log, &self.config.push).map_err(|error| {
+        push::install(py, self.logs.broadcast, &self.config.push).map_err(|error| {
             cannot_start(format!(
                 "cannot prepare lockgate.publish: {}",
                 exceptions::summary(py, &error)
@@ -299,14 +300,15 @@ impl PythonHooks {
             error_log: Arc::clone(&self.log),
             worker_slot: context.worker_slot.take(),
             acceptor,
-            broadcast: self.broadcast_log,
+            broadcast: self.logs.broadcast,
             responses: self.responses,
             rates: self.rates,
-            spans: self.span_log,
+            spans: self.logs.spans,
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.start_thread_dumps(py, context, ports, &handle);
+        self.record_failures(py, context.slot, &handle);
         Ok(Some(handle))
     }
 
@@ -384,6 +386,20 @@ impl PythonHooks {
         if let Err(error) = started {
             let message = format!(
                 "thread dumps of this worker are unavailable: {}",
+                exceptions::summary(py, &error)
+            );
+            self.log.write(Level::Warning, &message);
+        }
+    }
+
+    /// Records failed requests, where there is an admin listener that shows them.
+    fn record_failures(&self, py: Python<'_>, slot: usize, handle: &Handle) {
+        let Some((log, scoreboard)) = self.logs.history.failures.zip(self.scoreboard) else {
+            return;
+        };
+        if let Err(error) = failures::record(py, log, scoreboard, slot, handle) {
+            let message = format!(
+                "failed requests of this worker are not shown: {}",
                 exceptions::summary(py, &error)
             );
             self.log.write(Level::Warning, &message);

@@ -15,16 +15,16 @@ use super::applications::Applications;
 use super::logged_environ::LoggedEnviron;
 use super::request_hooks::RequestHooks;
 use super::response::body::{Failure, Transmission};
-use super::response::progress::Progress;
+use super::response::progress::{Progress, Said};
 use super::shared::{Settings, Shared};
 use super::thread_state::{ThreadState, drop_thread_state};
 use super::upgrade::{self, OfferedConnection};
-use crate::ffi;
 use crate::interpreter::async_exception::RequestTimeout;
 use crate::interpreter::gc::IdleGc;
 use crate::interpreter::thread_local_gc::ThreadLocalGc;
 use crate::interpreter::{self, async_exception, deferred_drops, exceptions, threads};
 use crate::process::children;
+use crate::{failures, ffi};
 
 /// The WSGI applications as the server's `App`.
 pub(crate) struct WsgiApp {
@@ -92,23 +92,13 @@ impl WsgiApp {
         let mut thread = match ThreadState::take(py, &self.shared) {
             Ok(thread) => thread,
             Err(error) => {
-                return self.end_incomplete(
-                    py,
-                    request,
-                    reply,
-                    &Progress::default(),
-                    Failure::Raised(error),
-                );
+                let failure = Failure::Raised(error);
+                return self.end_incomplete(py, request, reply, Said::default(), failure);
             }
         };
         if let Err(error) = self.handle(py, request, reply, &mut thread) {
-            self.end_incomplete(
-                py,
-                request,
-                reply,
-                &Progress::default(),
-                Failure::Raised(error),
-            );
+            let failure = Failure::Raised(error);
+            self.end_incomplete(py, request, reply, Said::default(), failure);
         }
         thread.errors.get().end_line(py);
         thread.give_back(py);
@@ -173,7 +163,8 @@ impl WsgiApp {
             Err(error) => {
                 let held = hooked.is_some().then(|| reply.hold()).flatten();
                 let failure = Failure::Raised(error).after(py, thread.environ.stream_failure());
-                self.end_incomplete(py, request, reply, &progress, failure);
+                let said = thread.functions.responder().said(py, &progress);
+                self.end_incomplete(py, request, reply, said, failure);
                 thread.environ.close_stream();
                 if let Some(hooked) = &hooked {
                     self.run_hook(py, request, reply, |reply| {
@@ -207,7 +198,8 @@ impl WsgiApp {
             Ok(()) => self.report_length(py, request, &progress, missing),
             Err(failure) => {
                 let failure = failure.after(py, thread.environ.stream_failure());
-                self.end_incomplete(py, request, reply, &progress, failure);
+                let said = thread.functions.responder().said(py, &progress);
+                self.end_incomplete(py, request, reply, said, failure);
             }
         }
         thread.environ.close_stream();
@@ -220,6 +212,7 @@ impl WsgiApp {
         if let Err(error) = close(&result)
             && !is_interruption(py, reply, &error)
         {
+            failures::raised(py, 0, &error);
             self.log_error(py, request, &exceptions::traceback(py, &error));
         }
         if let Some(hooked) = &hooked {
@@ -282,7 +275,7 @@ impl WsgiApp {
         py: Python<'_>,
         request: &Request,
         reply: &mut Reply,
-        progress: &Progress,
+        said: Said,
         failure: Failure,
     ) {
         let raised = match &failure {
@@ -295,10 +288,14 @@ impl WsgiApp {
             }
             Failure::ClientGone | Failure::Refused { .. } => None,
             // The application did not catch the exception of write(), or raised another because of it.
-            Failure::Raised(_) if progress.is_client_gone => None,
+            Failure::Raised(_) if said.is_client_gone => None,
             // The stack was logged at the interruption.
             Failure::Raised(error) if is_interruption(py, reply, &error) => None,
             Failure::Raised(error) => {
+                if !said.is_failure {
+                    let status = if reply.is_over() { 0 } else { 500 };
+                    failures::raised(py, status, &error);
+                }
                 let mut text = exceptions::traceback(py, &error);
                 if let Some(hint) = exceptions::hint(&text) {
                     text.push('\n');
@@ -306,7 +303,12 @@ impl WsgiApp {
                 }
                 Some(text)
             }
-            Failure::Violation(rule) => Some(rule),
+            Failure::Violation(rule) => {
+                if !said.is_failure {
+                    failures::violated(&rule);
+                }
+                Some(rule)
+            }
         };
         match text {
             None => {

@@ -29,6 +29,8 @@ pub(crate) enum Memory {
     History,
     /// The events of the supervisor.
     Events,
+    /// The failed requests of the workers.
+    Failures,
 }
 
 /// Pieces of memory by their purpose, as descriptors or their numbers.
@@ -48,10 +50,11 @@ rates 1
 span-log 1
 line-log 1
 history 1
-events 1";
+events 1
+failures 1";
 
 impl Memory {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Scoreboard,
         Self::Certificates,
         Self::Store,
@@ -63,6 +66,7 @@ impl Memory {
         Self::LineLog,
         Self::History,
         Self::Events,
+        Self::Failures,
     ];
 
     /// What an operator calls it.
@@ -79,6 +83,7 @@ impl Memory {
             Self::LineLog => "unsent log lines",
             Self::History => "history",
             Self::Events => "events",
+            Self::Failures => "failed requests",
         }
     }
 

@@ -1,9 +1,10 @@
-//! The history of the server: what the admin process has recorded, and the events of the supervisor.
+//! The history of the server: what the admin process has recorded, the events of the supervisor, and the failed requests
+//! of the workers.
 
 use std::os::fd::OwnedFd;
 
 use lockgate_config::Config;
-use lockgate_history::{EVENTS_PLAN, HISTORY_PLAN};
+use lockgate_history::{EVENTS_PLAN, FAILURES_PLAN, HISTORY_PLAN};
 use lockgate_observe::Level;
 use lockgate_shm::{Log, LogPlan};
 
@@ -23,6 +24,15 @@ pub(super) fn open_events(
     hooks: &dyn Hooks,
 ) -> Region<Log> {
     open_plan(inherited, config, &EVENTS_PLAN, hooks)
+}
+
+/// The log of failed requests.
+pub(super) fn open_failures(
+    inherited: Option<OwnedFd>,
+    config: &Config,
+    hooks: &dyn Hooks,
+) -> Region<Log> {
+    open_plan(inherited, config, &FAILURES_PLAN, hooks)
 }
 
 fn open_plan(

@@ -65,7 +65,7 @@ function findings(now, allData, allLong, events) {
     const share = recent.total ? recent.failed / recent.total : 0;
     if (!overloaded && recent.failed >= 3 && share > Math.max(0.01, 4 * ((base && base.share) || 0))) {
       const isBad = (row) => row.total > 0 && row.failed / row.total > share / 4;
-      add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad));
+      add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad), mostRaised(data));
     }
     const isBad = (row) => Boolean(base && base.p95) && row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
     if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05) && !isOver(data, isBad)) {
@@ -91,6 +91,13 @@ function findings(now, allData, allLong, events) {
   }
   certificateFindings(now, add);
   return byEffect(found);
+}
+
+/** What most of the requests have raised that failed in the last minute. */
+function mostRaised(data) {
+  const recent = data.errors.filter((one) => one.exception && one.last > data.to - 60);
+  const most = recent.reduce((top, one) => (top && top.count >= one.count ? top : one), null);
+  return most ? `, mostly ${shortened(most.exception, 60)} in ${shortened(most.label, 60)}` : '';
 }
 
 /** Kinds of findings, the one with the worst effect on clients first. Only those before `died` have one now. */

@@ -102,7 +102,7 @@ async function askHistory(span, step) {
   return ask(`history?from=${Math.floor((end - span) / step) * step}&step=${step}`, 15000);
 }
 
-/** Paths and slow requests of the selected range. */
+/** Paths, slow and failed requests of the selected range. */
 async function pollSelection() {
   const { selection } = state;
   if (!selection) return;
@@ -159,6 +159,7 @@ function render() {
   showChart(state.data, state.events, selection);
   showRunning(state);
   showSlow(state);
+  showErrors(state);
   showActivities(state);
   showPaths(state);
   showEvents(state);

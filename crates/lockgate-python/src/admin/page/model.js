@@ -61,7 +61,7 @@ function series(history) {
       limited: at('limited', n) || 0, hits: at('cache_hits', n) || 0, misses: at('cache_misses', n) || 0,
     };
   });
-  return { rows, step, bounds, from: time[0], to: time[time.length - 1] + step, slow: history.slow || [] };
+  return { rows, step, bounds, from: time[0], to: time[time.length - 1] + step, slow: history.slow || [], errors: history.errors || [] };
 }
 
 /**

@@ -83,7 +83,7 @@ function showFigures(state) {
 
 /** A list of entries that open; those that were open stay so. */
 function rows(parent, kind, labels, items, keyOf, update) {
-  parent.classList.remove('groups', 'requests', 'slows');
+  parent.classList.remove('groups', 'requests', 'slows', 'failures');
   parent.classList.add(kind);
   if (parent.kind !== kind) { parent.replaceChildren(); parent.kind = kind; }
   const all = items.length ? [{ isHead: true }, ...items] : [];
@@ -240,6 +240,43 @@ function updateSlow(node, one, state) {
     requestPairs(one),
     pairs([['began', clock(one.began, 0)], [one.is_running ? 'running for' : 'took', duration(one.seconds)], ['samples', total]]),
     ...[...samples].sort((a, b) => b.count - a.count).slice(0, 8).flatMap((sample) => [pairs([['', `${percent(sample.count / total)} of its samples: ${activity(sample.activity).words}`]]), stackOf(sample.frames)]),
+  ] : []));
+}
+
+/** Failed requests by path, exception and place. */
+function showErrors(state) {
+  const { history } = state, parent = byId('errors');
+  const all = (history && history.errors) || [];
+  const found = all.filter((one) => matches(view.search, one.label, one.exception, one.message, one.request_id, one.status && `status ${one.status}`, `worker ${one.worker}`, (ownFrame(one.frames) || {}).function));
+  const note = `${plural(sum(all.map((one) => one.count)), 'failed request')}${view.search ? `, ${plural(found.length, 'kind')} found` : ''}, ${rangeWords(state)}`;
+  setText(byId('errors-note'), all.length ? note : '');
+  if (!found.length) {
+    empty(parent, !history || !history.errors ? 'Not recorded.' : all.length ? 'No error matches the search.' : `None ${rangeWords(state)}.`);
+    setText(byId('errors-more'), '');
+    return;
+  }
+  rows(parent, 'failures', [['Count', 'right'], ['Last'], ['Request'], ['Raised'], ['Own code']], limited('errors', found), errorKey, (node, one) => updateError(node, one, state));
+}
+
+function errorKey(one) {
+  const frame = ownFrame(one.frames) || {};
+  return JSON.stringify([one.label, one.status, one.exception, frame.file, frame.function]);
+}
+
+function updateError(node, one, state) {
+  const spans = cells(node, () => [el('b', { class: 'right' }), el('span', { class: 'dim medium' }), el('span', { class: 'cut' }), el('span', { class: 'cut' }), frameCell(true)]);
+  const raised = one.exception || one.message || `status ${one.status}`;
+  setText(spans[0], count(one.count));
+  setText(spans[1], clock(one.last, state.now && state.now.now));
+  setText(spans[2], one.label);
+  spans[2].title = one.label;
+  setText(spans[3], raised);
+  spans[3].title = one.exception && one.message ? `${one.exception}: ${one.message}` : raised;
+  frameText(spans[4], ownFrame(one.frames));
+  fill(node.lastChild, node.open ? JSON.stringify([one.count, one.last]) : '', () => (node.open ? [
+    pairs([['', one.exception || (one.message ? '' : 'the framework has answered itself; no exception was seen')], ['', one.message]]),
+    pairs([['status', one.status], ['', one.status ? '' : 'the response was complete before'], ['first', clock(one.first, 0)], ['last', clock(one.last, 0)], ['worker', one.worker], ['request id', one.request_id]]),
+    stackOf(one.frames),
   ] : []));
 }
 

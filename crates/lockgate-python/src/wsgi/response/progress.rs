@@ -32,6 +32,15 @@ impl Progress {
     }
 }
 
+/// What an application had said before its call failed.
+#[derive(Default)]
+pub(crate) struct Said {
+    /// A `write` found the client disconnected.
+    pub(crate) is_client_gone: bool,
+    /// Its status is 5xx, so the request is recorded as failed.
+    pub(crate) is_failure: bool,
+}
+
 /// Queues one piece that is not empty.
 pub(crate) fn queue(
     reply: &mut Reply,

@@ -17,7 +17,8 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBool, PyBytes, PyCFunction};
 
 use super::head::{sequence_of, set_headers, set_status, wrong_type};
-use super::progress::{Progress, queue};
+use super::progress::{Progress, Said, queue};
+use crate::failures;
 use crate::ffi::{Definition, is_unshared, trampoline};
 use crate::interpreter::deferred_drops;
 
@@ -29,9 +30,18 @@ enum Phase {
     /// `start_response` was not called, or rejected its arguments.
     Silent,
     /// Status and headers are in `head`.
-    Described,
+    Described(Outcome),
     /// They have been handed to the reply and can no longer be replaced.
-    Committed,
+    Committed(Outcome),
+}
+
+/// What a status says of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Below 500.
+    Served,
+    /// 5xx. It is recorded as failed.
+    Failed,
 }
 
 /// Which code of the application runs while the reply is lent.
@@ -78,6 +88,18 @@ impl Responder {
     /// Moves status and headers into the reply. `false` when there are none.
     pub(crate) fn commit(&self, py: Python<'_>, reply: &mut Reply) -> bool {
         self.lock(py).commit(reply)
+    }
+
+    /// What the application has said of a call that has failed.
+    pub(crate) fn said(&self, py: Python<'_>, progress: &Progress) -> Said {
+        let failed = [
+            Phase::Described(Outcome::Failed),
+            Phase::Committed(Outcome::Failed),
+        ];
+        Said {
+            is_client_gone: progress.is_client_gone,
+            is_failure: failed.contains(&self.lock(py).phase),
+        }
     }
 
     /// Runs code that produces the body, and lends the reply to `write` and `client_disconnected` meanwhile.
@@ -129,10 +151,10 @@ impl State {
     }
 
     fn commit(&mut self, reply: &mut Reply) -> bool {
-        if self.phase != Phase::Described {
+        let Phase::Described(outcome) = self.phase else {
             return false;
-        }
-        self.phase = Phase::Committed;
+        };
+        self.phase = Phase::Committed(outcome);
         mem::swap(reply.head(), &mut self.head);
         true
     }
@@ -341,19 +363,19 @@ fn start_response<'py>(
                 "start_response() was called after its request was over",
             ));
         }
-        Phase::Committed | Phase::Described if exc_info.is_none() => {
+        Phase::Committed(_) | Phase::Described(_) if exc_info.is_none() => {
             return Err(PyAssertionError::new_err(
                 "start_response() was called a second time, without exc_info",
             ));
         }
-        Phase::Committed => {
+        Phase::Committed(_) => {
             drop(state);
             return Err(exc_info.map_or_else(
                 || PyAssertionError::new_err(()),
                 |exc_info| exception_of(&exc_info),
             ));
         }
-        Phase::Silent | Phase::Described => {}
+        Phase::Silent | Phase::Described(_) => {}
     }
     // After an error below neither the new nor the old status and headers remain.
     state.phase = Phase::Silent;
@@ -361,13 +383,25 @@ fn start_response<'py>(
     head.clear();
     set_status(head, scratch, &status)?;
     set_headers(head, scratch, &headers?)?;
-    state.phase = Phase::Described;
-    match &state.write {
-        Some(write) => Ok(write.bind(py).clone().into_any()),
-        None => Err(PyRuntimeError::new_err(
+    let status = head.status();
+    let outcome = match status >= 500 {
+        true => Outcome::Failed,
+        false => Outcome::Served,
+    };
+    state.phase = Phase::Described(outcome);
+    let Some(write) = &state.write else {
+        return Err(PyRuntimeError::new_err(
             "start_response() was called after its request was over",
-        )),
+        ));
+    };
+    let write = write.bind(py).clone().into_any();
+    // After unlocking: the text of an exception is made by code of the application.
+    drop(state);
+    if outcome == Outcome::Failed {
+        let raised = exc_info.and_then(|exc_info| exc_info.get_item(1).ok());
+        failures::responded(status, raised.filter(|raised| !raised.is_none()).as_ref());
     }
+    Ok(write)
 }
 
 /// The exception of an `exc_info` triple, to be raised again.
