@@ -7,7 +7,7 @@ use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
 use lockgate_config::{Invocation, Resolved, SecretSource, SessionSecret};
-use rustix::rand::{GetRandomFlags, getrandom};
+use lockgate_worker::os::fill_random;
 
 /// Bytes of a secret that the server makes.
 const OWN_LENGTH: usize = 48;
@@ -84,7 +84,7 @@ fn make(path: &Path) -> io::Result<()> {
         .mode(DIRECTORY_MODE)
         .create(directory)?;
     let mut secret = [0; OWN_LENGTH];
-    fill(&mut secret)?;
+    fill_random(&mut secret)?;
     let draft = path.with_extension(std::process::id().to_string());
     let written = OpenOptions::new()
         .write(true)
@@ -102,14 +102,6 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => removed,
     }
-}
-
-fn fill(mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = getrandom(&mut *bytes, GetRandomFlags::empty())?;
-        bytes = &mut bytes[count..];
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) use memory::{
     map_lock_words, map_words, map_words_after, shared_futexes, shared_memory,
 };
 pub(crate) use system::{
-    CLOSE_AT_EXEC, DIRECTORY, NO_SIGNAL, become_subreaper, enlarge, fill_random, identity,
+    CLOSE_AT_EXEC, DIRECTORY, NO_SIGNAL, become_subreaper, enlarge, fill_random, free, identity,
     is_listening, make_fifo, memory_file, mode, mode_of, nonblocking_pipe, packet_sockets, pipe,
-    unix_peer,
+    sleep_while, unix_peer, wake,
 };

@@ -8,7 +8,6 @@
 //! A worker has two places, each with its thread: dumps and samples are answered while a profile is made.
 
 mod request;
-mod system;
 
 pub use request::{LONGEST_PROFILE, StackRequest};
 
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 use lockgate_observe::Scoreboard;
 use rustix::io::{Errno, pread, pwrite};
 
-use crate::os::shared_futexes;
+use crate::os::{free, memory_file, shared_futexes, sleep_while, wake};
 
 // The words of a worker's place.
 const REQUESTED: usize = 0;
@@ -88,10 +87,10 @@ pub struct StackPlaces {
 
 impl StackBoard {
     /// # Errors
-    /// Where the system has no memory files or futexes: they need Linux.
+    /// When the system has no memory or descriptor for it.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            file: system::file()?,
+            file: memory_file(c"lockgate-stacks")?,
             words: shared_futexes(PLACE * PLACES)?,
             asking: Default::default(),
         })
@@ -162,7 +161,7 @@ impl StackBoard {
                 let round = words[REQUESTED]
                     .fetch_add(1, Ordering::AcqRel)
                     .wrapping_add(1);
-                system::wake(&words[REQUESTED]);
+                wake(&words[REQUESTED]);
                 Some((number, words, round))
             })
             .collect();
@@ -211,7 +210,7 @@ impl StackBoard {
     /// Frees the memory of answers. Later ones are not read.
     fn free(&self, lane: usize) {
         let start = lane * SLOTS * ANSWER_SIZE;
-        let _kept_until_next_time = system::free(&self.file, start, SLOTS * ANSWER_SIZE);
+        let _kept_until_next_time = free(&self.file, start, SLOTS * ANSWER_SIZE);
     }
 
     /// `None` if others ask until then.
@@ -260,7 +259,7 @@ fn end_profiles<'a>(request: StackRequest, places: impl Iterator<Item = &'a Aske
 fn end(words: &Words) {
     words[REQUEST].store(StackRequest::Dump.word(), Ordering::Relaxed);
     words[REQUESTED].fetch_add(1, Ordering::AcqRel);
-    system::wake(&words[REQUESTED]);
+    wake(&words[REQUESTED]);
 }
 
 /// A place of a worker on the board.
@@ -293,7 +292,7 @@ impl StackPlace {
     /// Sleeps until a request arrives.
     ///
     /// # Errors
-    /// When the system does not support it.
+    /// The system's.
     pub fn wait(&mut self) -> io::Result<StackRequest> {
         loop {
             let requested = self.words[REQUESTED].load(Ordering::Acquire);
@@ -303,7 +302,7 @@ impl StackPlace {
                 let request = self.words[REQUEST].load(Ordering::Relaxed);
                 return Ok(StackRequest::from_word(request));
             }
-            system::sleep_while(&self.words[REQUESTED], requested)?;
+            sleep_while(&self.words[REQUESTED], requested)?;
         }
     }
 
@@ -317,7 +316,7 @@ impl StackPlace {
     /// # Errors
     /// When no descriptor can be created.
     pub fn scratch_file(&self) -> io::Result<OwnedFd> {
-        system::file()
+        memory_file(c"lockgate-stacks")
     }
 
     /// Answers the request that [`StackPlace::wait`] has seen, unless it is superseded. A long text is cut at the end.
@@ -341,8 +340,7 @@ impl StackPlace {
         self.words[ANSWERED].store(self.seen, Ordering::Release);
         if self.is_superseded() {
             // It is not read any more. Without the memory, the next answer is written to new memory.
-            let _kept_until_next_time =
-                system::free(&self.file, self.number * ANSWER_SIZE, ANSWER_SIZE);
+            let _kept_until_next_time = free(&self.file, self.number * ANSWER_SIZE, ANSWER_SIZE);
         }
     }
 

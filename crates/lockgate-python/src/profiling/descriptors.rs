@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 
+use lockgate_worker::os::abstract_name;
 use rustix::fs::FileType;
 use rustix::net::SocketAddrAny;
 
@@ -94,7 +95,7 @@ fn unix_path(address: &SocketAddrAny) -> Option<String> {
         return Some(path.to_string_lossy().into_owned());
     }
     // The kernel gives the ends of a socketpair(2) no name.
-    let name = unix.abstract_name().filter(|name| !name.is_empty())?;
+    let name = abstract_name(&unix).filter(|name| !name.is_empty())?;
     Some(format!("@{}", String::from_utf8_lossy(name)))
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use lockgate_profile::MOST_FRAMES;
+use lockgate_worker::os::thread_id;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
@@ -119,12 +120,12 @@ fn build(py: Python<'_>) -> PyResult<Option<&'static str>> {
 fn tid_offset(memory: OwnMemory) -> Option<u64> {
     let (sender, receiver) = channel();
     let search = move || {
-        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        let tid = thread_id();
         let block = own_memory::thread_ident();
         let mut found = Vec::new();
         for offset in (0..CONTROL_BLOCK).step_by(4) {
             let mut bytes = [0; 4];
-            if memory.read(block + offset as u64, &mut bytes) && i32::from_ne_bytes(bytes) == tid {
+            if memory.read(block + offset as u64, &mut bytes) && u32::from_ne_bytes(bytes) == tid {
                 found.push(offset as u64);
             }
         }
@@ -210,7 +211,7 @@ fn frames_of_this_thread(memory: OwnMemory, target: Target) -> Result<Frames, Re
     let mut list = ThreadList::new(layout, target.runtime, target.tid_offset);
     let states = list.read(&memory).ok_or_else(Refusal::changing_threads)?;
     let ident = own_memory::thread_ident();
-    let tid = rustix::thread::gettid().as_raw_nonzero().get();
+    let tid = thread_id();
     let own = states.iter().find(|state| state.ident == ident).copied();
     let own = own.ok_or_else(|| match list.left_out() {
         0 => wrong("this thread is not in the list of threads"),

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use lockgate_config::LogTarget;
 use lockgate_worker::log::open_file;
+use lockgate_worker::os::replace;
 use pyo3::prelude::*;
-use rustix::io::{DupFlags, dup3};
 
 /// The file of the crash log.
 #[derive(Debug)]
@@ -65,6 +65,6 @@ impl FaulthandlerLog {
         };
         let fresh = open_file(path)?;
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(dup3(&fresh, &mut file, DupFlags::CLOEXEC)?)
+        replace(&mut file, &fresh)
     }
 }

@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::{Errno, ioctl_fionbio};
@@ -22,6 +25,9 @@ pub(crate) const CLOSE_AT_EXEC: RecvFlags = RecvFlags::empty();
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
+
+/// How late a sleeper may see that it is woken.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Names that are tried for a file; each is random.
 const ATTEMPTS: usize = 16;
@@ -148,4 +154,22 @@ pub(crate) fn unix_peer(socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
         0 => Ok(UnixPeer { pid: 0, user }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Sleeps for a moment while the word, which processes share, has this value.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn sleep_while(word: &AtomicU32, value: u32) -> io::Result<()> {
+    if word.load(Ordering::Acquire) == value {
+        thread::sleep(MOMENT);
+    }
+    Ok(())
+}
+
+/// Sleepers look again by themselves.
+pub(crate) fn wake(_word: &AtomicU32) {}
+
+/// The memory stays in use: what is in it is not read.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn free(_file: &OwnedFd, _start: usize, _length: usize) -> io::Result<()> {
+    Ok(())
 }

@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 
 use rustix::fs::{
-    CWD, FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat, fcntl_add_seals, fcntl_get_seals,
-    memfd_create, mknodat,
+    CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
+    fcntl_add_seals, fcntl_get_seals, memfd_create, mknodat,
 };
 use rustix::io::Errno;
 use rustix::net::{
@@ -17,6 +18,7 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{getpid, set_child_subreaper};
 use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::thread::futex;
 
 use super::unix_peer::UnixPeer;
 
@@ -147,4 +149,24 @@ pub(crate) fn unix_peer(socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
         (_, u32::MAX) => Err(io::ErrorKind::NotConnected.into()),
         (pid, user) => Ok(UnixPeer { pid, user }),
     }
+}
+
+/// Sleeps while the word, which processes share, has this value; may return early.
+pub(crate) fn sleep_while(word: &AtomicU32, value: u32) -> io::Result<()> {
+    match futex::wait(word, futex::Flags::empty(), value, None) {
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Wakes all sleepers on the word.
+pub(crate) fn wake(word: &AtomicU32) {
+    // It fails only for an address that is not mapped; this one is.
+    let _woken = futex::wake(word, futex::Flags::empty(), u32::MAX);
+}
+
+/// Frees the memory of a part of a file in memory, which then has zeros.
+pub(crate) fn free(file: &OwnedFd, start: usize, length: usize) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, flags, start as u64, length as u64)?)
 }

@@ -3,6 +3,10 @@
 /// The peer of a unix socket: the process that connected it or listens on it.
 pub(crate) struct UnixPeer {
     /// 0: unknown, as that of a process in another pid namespace.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux needs it")
+    )]
     pub(crate) pid: i32,
     pub(crate) user: u32,
 }

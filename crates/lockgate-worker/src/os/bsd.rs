@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::PollFlags;
-use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{SendFlags, SocketAddrAny, acceptfrom, sockopt};
+use rustix::io::{FdFlags, dup2, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{SendFlags, SocketAddrAny, SocketAddrUnix, acceptfrom, sockopt};
 use rustix::time::ClockId;
 
 use crate::poller::Readiness;
@@ -98,4 +98,18 @@ pub fn sleep_exactly() {}
 /// The system's.
 pub fn fill_random(buffer: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(buffer)
+}
+
+/// Makes the number of `descriptor` stand for the file of `fresh`. A program that starts meanwhile inherits it.
+///
+/// # Errors
+/// The system's.
+pub fn replace(descriptor: &mut OwnedFd, fresh: impl AsFd) -> io::Result<()> {
+    dup2(fresh, descriptor)?;
+    Ok(fcntl_setfd(descriptor, FdFlags::CLOEXEC)?)
+}
+
+/// Every unix socket that has a name has it in the file system.
+pub fn abstract_name(_address: &SocketAddrUnix) -> Option<&[u8]> {
+    None
 }

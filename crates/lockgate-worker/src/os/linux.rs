@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::event::PollFlags;
-use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
-use rustix::net::{SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::io::{DupFlags, Errno, ReadWriteFlags, dup3, preadv2, pwritev2};
+use rustix::net::{SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::ClockId;
 
@@ -150,4 +150,17 @@ pub fn fill_random(mut buffer: &mut [u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the number of `descriptor` stand for the file of `fresh`, in one step.
+///
+/// # Errors
+/// The system's.
+pub fn replace(descriptor: &mut OwnedFd, fresh: impl AsFd) -> io::Result<()> {
+    Ok(dup3(fresh, descriptor, DupFlags::CLOEXEC)?)
+}
+
+/// The name of a unix socket that has none in the file system.
+pub fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
+    address.abstract_name()
 }
