@@ -37,7 +37,7 @@ class ImportScope:
         self._path = list(sys.path)
         if self._directory is not None:
             # Leads back even where the path is gone, and needs no permission to read.
-            self._descriptor = os.open(".", os.O_PATH | os.O_CLOEXEC)
+            self._descriptor = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
             try:
                 os.chdir(self._directory)
             except OSError as error:
