@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from release.repository import CommandFailed, Repository
@@ -34,12 +35,25 @@ def main() -> int:
     )
     parser.add_argument("--previous", type=Path, help="a wheel of the release before, for this CPU")
     parser.add_argument("--wheels", default="", help="which wheels are built (make wheels-list)")
+    parser.add_argument(
+        "--same-layout",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a layout of shared memory whose changed sources mean the same",
+    )
     parser.add_argument("--repository", type=Path, default=TREE, help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
         version = Version.parse(options.version)
         previous = options.previous.resolve() if options.previous else None
-        release = Release(Repository(options.repository), version, previous, options.wheels)
+        release = Release(
+            Repository(options.repository),
+            version,
+            previous,
+            options.wheels,
+            frozenset(options.same_layout),
+        )
         if options.dry_run:
             return rehearse(release)
         perform(release, is_rehearsal=False)
@@ -67,7 +81,7 @@ def rehearse(release: Release) -> int:
     for name in ("user.name", "user.email"):
         if original.succeeds("git", "config", name):
             repository.run("git", "config", name, original.ask("git", "config", name))
-    perform(Release(repository, version, release.previous, release.wheels), is_rehearsal=True)
+    perform(replace(release, repository=repository), is_rehearsal=True)
     repository.run("git", "show", "--stat", "--format=%h %s", "HEAD")
     print(f"\n{notes(repository.read('CHANGELOG.md'), version)}\n")
     print(f"release: rehearsed in {copy}; this repository is unchanged")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from release import statement
+from release import layouts, statement
 from release.repository import CommandFailed, Repository
 from release.version import Version, WrongVersion, notes, of_cargo, with_version
 
@@ -37,6 +37,8 @@ class Release:
     previous: Path | None
     #: Which wheels are built; all when it is empty.
     wheels: str = ""
+    #: Layouts of memory whose changed sources the maintainer has read.
+    same_layouts: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> Path:
@@ -102,6 +104,27 @@ def is_next(release: Release, present: Version) -> bool:
     """Whether the version follows the present one; the first release has the present version."""
     is_first = not release.repository.ask("git", "tag", "--list", "v*")
     return release.version.is_after(present) or (is_first and release.version == present)
+
+
+def check_layouts(release: Release) -> None:
+    """Memory that the next version would misread must have another version."""
+    repository = release.repository
+    if not repository.succeeds("git", "describe", "--abbrev=0", "--match", "v*", "HEAD^"):
+        return
+    before = repository.ask("git", "describe", "--abbrev=0", "--match", "v*", "HEAD^")
+    found = layouts.unraised(repository, before)
+    lines = [
+        f"  {name}: {', '.join(changed)}"
+        for name, changed in found.items()
+        if name not in release.same_layouts
+    ]
+    if lines:
+        raise CannotRelease(
+            f"these layouts of shared memory have the version that they had in {before}, and their "
+            "sources have changed:\n" + "\n".join(lines) + f"\nRead the changes. If the words or "
+            f"records mean something else, raise the version in {layouts.DECLARED}; otherwise name "
+            "the layout: RELEASE='--same-layout NAME'"
+        )
 
 
 def run_checks(release: Release) -> None:
@@ -223,6 +246,7 @@ def tag(release: Release) -> None:
 STEPS = [
     Step("tree", "the tree is clean, main, up to date, and the version is new", check_tree,
          Release.head),
+    Step("layouts", "memory of another layout has another version", check_layouts, Release.head),
     Step("ci", "the checks and tests of CI pass", run_checks, Release.base, is_long=True),
     Step("version", "the version and the changelog are committed", set_version, Release.head),
     Step("build", "dist/ has the wheels and the source archive", build, Release.head,
@@ -244,7 +268,7 @@ def perform(release: Release, *, is_rehearsal: bool) -> None:
             continue
         stamp = release.folder / f"{step.name}.done"
         # Cheap, and what they look at may have changed.
-        is_repeated = step.run in (check_tree, write_sums, tag)
+        is_repeated = step.run in (check_tree, check_layouts, write_sums, tag)
         if not is_repeated and stamp.exists() and stamp.read_text() == step.key(release):
             print(f"{title} (done before)", flush=True)
             continue

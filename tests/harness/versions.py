@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.process import clean_environment
@@ -22,11 +23,17 @@ from harness.process import clean_environment
 LAYOUTS = re.compile(rb"scoreboard \d+\n(?:[a-z-]+ \d+\n)+[a-z-]+ \d+")
 
 
-def wheel_of_installed(directory: Path, version: str, *, other_layouts: str = "") -> Path:
+def wheel_of_installed(
+    directory: Path,
+    version: str,
+    *,
+    other_layouts: str = "",
+    other_modules: Mapping[str, str] | None = None,
+) -> Path:
     """A wheel of the installed package with this number.
 
     The layouts that the pattern `other_layouts` matches have other versions than the installed
-    package.
+    package, and `other_modules` has the text of modules by their paths.
     """
     installed = importlib.metadata.distribution("lockgate")
     metadata = installed.locate_file(f"lockgate-{installed.version}.dist-info")
@@ -37,6 +44,9 @@ def wheel_of_installed(directory: Path, version: str, *, other_layouts: str = ""
             contents[str(file)] = file.read_binary()
             if file.suffix == ".so":
                 contents[str(file)] = with_layouts(contents[str(file)], other_layouts)
+    for name, text in (other_modules or {}).items():
+        assert name in contents, f"the package has no {name}"
+        contents[name] = text.encode()
     folder = f"lockgate-{version}.dist-info"
     own = (metadata / "METADATA").read_text()
     contents[f"{folder}/METADATA"] = re.sub(

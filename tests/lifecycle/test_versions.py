@@ -63,6 +63,10 @@ def wheels(tmp_path_factory):
         "same layouts": wheel_of_installed(directory, OTHER),
         "other scoreboard": wheel_of_installed(directory, "99.2", other_layouts="scoreboard"),
         "other layouts": wheel_of_installed(directory, "99.3", other_layouts=".*"),
+        # Its module has nothing that the installed version calls at an upgrade.
+        "other modules": wheel_of_installed(
+            directory, "99.4", other_modules={"lockgate/successor.py": "OTHER = True\n"}
+        ),
     }
 
 
@@ -206,6 +210,19 @@ def test_a_worker_of_another_version_that_dies_is_replaced(serve, site, environm
     server.wait_for_log("reload: done in", within=40, since=before)
     eventually(lambda: not any(map(is_alive, workers)), what="the old have left")
     assert server.get("/").body == b"99.3"
+    assert server.stop() == 0
+
+
+def test_a_version_upgrades_with_its_own_modules(serve, site, environment, wheels):
+    environment.install(wheels["installed"])
+    server = serve()
+    environment.install(wheels["other modules"])
+    # A reload would mix the versions.
+    warning = "the installed package was replaced"
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(warning, within=40)
+    server.wait_for_log("reload: done in", within=40)
+    assert warning not in upgrade(server, site, "99.4")
     assert server.stop() == 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,63 @@ def choose_rust(repository):
     workflow = repository / ".github/workflows/release.yml"
     workflow.write_text('env:\n  RUST: "1.2.4"\n')
     git(repository, "commit", "--quiet", "--all", "--message", "second")
+
+
+LAYOUTS = 'static LAYOUTS: &str = "\\\nscoreboard 1\nrates 1";\n'
+DECLARED = "crates/lockgate-supervisor/src/handover/memories.rs"
+RATES = "crates/lockgate-shm/src/rates.rs"
+
+
+@pytest.mark.parametrize(
+    "changed, declared, arguments, problem",
+    [
+        (RATES, LAYOUTS, [], f"rates: {RATES}\n"),
+        (RATES, LAYOUTS.replace("scoreboard 1", "scoreboard 2"), [], f"rates: {RATES}\n"),
+        (RATES, LAYOUTS.replace("rates 1", "rates 2"), [], None),
+        (RATES, LAYOUTS, ["--same-layout", "rates"], None),
+        ("crates/lockgate-shm/src/rates/tests.rs", LAYOUTS, [], None),
+        ("README.md", LAYOUTS, [], None),
+    ],
+)
+def test_a_layout_of_memory_that_has_changed_needs_another_version(
+    repository, changed, declared, arguments, problem
+):
+    for name, text in ((DECLARED, LAYOUTS), (RATES, "1\n")):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text(text)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "second")
+    git(repository, "tag", "--annotate", "--message", "0.1.1", "v0.1.1")
+    (repository / DECLARED).write_text(declared)
+    (repository / changed).parent.mkdir(parents=True, exist_ok=True)
+    (repository / changed).write_text("2\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "third")
+    done = release(repository, "0.2.0", *arguments)
+    if problem is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1 and problem in done.stderr, done.stderr
+        assert "ci" not in calls(repository)
+
+
+def test_every_layout_has_sources_that_exist():
+    declared = re.search(r'LAYOUTS: &str = "\\\n([^"]+)"', (REPOSITORY / DECLARED).read_text())
+    table = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import json, release.layouts; print(json.dumps(release.layouts.SOURCES))",
+        ],
+        env={**os.environ, "PYTHONPATH": str(PROGRAM)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sources = json.loads(table.stdout)
+    assert list(sources) == [line.split(" ")[0] for line in declared[1].splitlines()]
+    for place in {place for places in sources.values() for place in places}:
+        assert (REPOSITORY / "crates" / place).exists(), place
 
 
 def nothing(repository):

@@ -28,7 +28,7 @@ use crate::reloading::FileReports;
 use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
-use crate::{interpreter, loading};
+use crate::{interpreter, loading, successor};
 
 /// Exit code: the command line or a setting is wrong.
 const INVALID_CONFIGURATION: i32 = 2;
@@ -240,6 +240,11 @@ fn serve(
     handover: Option<&str>,
 ) -> i32 {
     let is_program = sources.program().is_some();
+    if let Err(error) = successor::load(py) {
+        let problem = exceptions::summary(py, &error);
+        print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return CANNOT_START;
+    }
     let mut config = resolved.config.clone();
     let manager = sources.service_manager();
     if let Err(problem) = manager.find_sockets(&mut config) {

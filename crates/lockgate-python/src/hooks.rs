@@ -406,6 +406,13 @@ impl Hooks for PythonHooks {
         for note in &resolved.notes {
             self.log.write(Level::Warning, note);
         }
+        if successor::is_replaced() {
+            self.log.write(
+                Level::Warning,
+                "the installed package was replaced since the server started: new workers load parts of both versions; \
+                 upgrade the server in place (USR2, lockgate ctl upgrade)",
+            );
+        }
         if self
             .sources
             .program()

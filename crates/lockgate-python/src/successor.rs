@@ -1,14 +1,45 @@
 //! The program that replaces this one at an upgrade, through `lockgate.successor`.
 
 use std::ffi::OsString;
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::{fs, io};
 
 use lockgate_supervisor::Successor;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::settings_source::Sources;
+
+/// Device and inode of the extension module that this process runs.
+static LOADED: OnceLock<(u64, u64)> = OnceLock::new();
+
+/// Imports the module while it is the one of this version: at an upgrade the package on disk is another one.
+///
+/// # Errors
+/// When it cannot be imported.
+pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
+    py.import("lockgate.successor")?;
+    if let Some(identity) = identity_on_disk(py) {
+        // A program that starts a second server runs the same module.
+        LOADED.get_or_init(|| identity);
+    }
+    Ok(())
+}
+
+/// Whether the package on disk is another one than this process runs, or is gone.
+pub(crate) fn is_replaced() -> bool {
+    let loaded = LOADED.get();
+    loaded.is_some_and(|loaded| Python::attach(identity_on_disk).as_ref() != Some(loaded))
+}
+
+fn identity_on_disk(py: Python<'_>) -> Option<(u64, u64)> {
+    let module = py.import("lockgate._lockgate").ok()?;
+    let path: PathBuf = module.getattr("__file__").ok()?.extract().ok()?;
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
 
 /// The program that this process would become if it were started again.
 ///
