@@ -32,6 +32,14 @@ lockgate: app = "my-app:app" (from the command line): my-app is not a module nam
 lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
 """,
     ),
+    "several event loops where there is a GIL": (
+        {"lockgate.toml": "event_loops = 4\n"},
+        ["app:app"],
+        {},
+        2,
+        "lockgate: event_loops = 4 (from lockgate.toml line 1): must be 1, because this Python has a GIL; more need "
+        "a free-threaded Python whose GIL is disabled, and workers uses several CPUs with any Python\n",
+    ),
     "spaces around the colon": (
         {},
         ["app", ":", "app"],

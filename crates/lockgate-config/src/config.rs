@@ -59,7 +59,9 @@ pub struct Config {
     pub workers: usize,
     /// The reason for the number of workers, in one line for the log.
     pub workers_reason: String,
-    /// Application threads of each worker.
+    /// Event loops of each worker; at least 1.
+    pub event_loops: usize,
+    /// Application threads of each event loop.
     pub threads: Threads,
     /// How long a thread may be idle before it ends; `None`: no limit.
     pub thread_idle_timeout: Option<Duration>,
@@ -230,10 +232,11 @@ pub(crate) const AUTO_THREADS: usize = 64;
 pub(crate) const LEAST_AUTO_THREADS: usize = 4;
 
 impl Config {
-    /// How many threads of one worker may run the application at the same time.
+    /// How many threads of one event loop may run the application at the same time.
     pub fn max_threads(&self) -> usize {
+        let event_loops = self.workers.saturating_mul(self.event_loops);
         match self.threads {
-            Threads::Auto => (AUTO_THREADS / self.workers.max(1)).max(LEAST_AUTO_THREADS),
+            Threads::Auto => (AUTO_THREADS / event_loops.max(1)).max(LEAST_AUTO_THREADS),
             Threads::Count(count) => count.get(),
         }
     }
@@ -274,6 +277,7 @@ impl Config {
             workers_reason: "workers = 1 (the host was not examined)".to_owned(),
             threads: Threads::Auto,
             thread_idle_timeout: Some(Duration::from_secs(30)),
+            event_loops: 1,
             worker_connections: 10_000,
             queue_size: 2048,
             queue_timeout: Some(Duration::from_secs(30)),

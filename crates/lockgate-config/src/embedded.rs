@@ -130,6 +130,7 @@ mod tests {
             cpu_quota: None,
             memory_limit: None,
             memory_total: 1 << 40,
+            has_gil: true,
         };
         let inputs = Inputs {
             arguments: &["lockgate".into()],

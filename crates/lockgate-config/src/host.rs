@@ -1,6 +1,6 @@
 //! The host's CPUs and memory, as the caller measured them, and how many workers suit them.
 
-/// Facts about the host, container limits included.
+/// Facts about the host, container limits included, and about its Python.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Host {
     /// CPUs that this process may run on.
@@ -11,6 +11,8 @@ pub struct Host {
     pub memory_limit: Option<u64>,
     /// Bytes of memory that the host has.
     pub memory_total: u64,
+    /// Whether Python runs one thread at a time (the GIL).
+    pub has_gil: bool,
 }
 
 /// Memory for one worker: an interpreter with a framework and a mid-sized application.
@@ -93,6 +95,7 @@ mod tests {
                 cpu_quota,
                 memory_limit,
                 memory_total,
+                has_gil: true,
             };
             assert_eq!(host.suitable_workers().0, expected, "{host:?}");
         }
@@ -105,6 +108,7 @@ mod tests {
             cpu_quota: Some(2.0),
             memory_limit: None,
             memory_total: 24 * GIB,
+            has_gil: true,
         };
         assert_eq!(
             host.suitable_workers().1,
@@ -115,6 +119,7 @@ mod tests {
             cpu_quota: None,
             memory_limit: Some(GIB / 2),
             memory_total: 24 * GIB,
+            has_gil: true,
         };
         assert_eq!(
             host.suitable_workers().1,

@@ -92,6 +92,7 @@ mod tests {
             cpu_quota: None,
             memory_limit,
             memory_total: 8 * GIB,
+            has_gil: true,
         }
     }
 

@@ -98,6 +98,7 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
         let classes = set_threads(&mut builder, &origins);
         notes.extend(classes.notes);
         notes.extend(finish(&mut builder, &origins, host).map_err(alone)?);
+        check_event_loops(&builder.config, &origins, host).map_err(alone)?;
         reasons = bound_memory(&mut builder, &origins, host).map_err(alone)?;
         reasons.push(("workers", builder.config.workers_reason.clone()));
         reasons.extend(classes.reason.map(|reason| ("threads", reason)));
@@ -334,6 +335,21 @@ fn finish(
     Ok(notes)
 }
 
+/// With the GIL, event loops of one process only wait for each other.
+fn check_event_loops(config: &Config, origins: &Origins, host: &Host) -> Result<(), ConfigError> {
+    if config.event_loops == 1 || !host.has_gil {
+        return Ok(());
+    }
+    Err(ConfigError::BadValue {
+        name: "event_loops",
+        value: config.event_loops.to_string(),
+        origin: origins.of("event_loops").clone(),
+        requirement: "must be 1, because this Python has a GIL; more need a free-threaded Python whose GIL is \
+                      disabled, and workers uses several CPUs with any Python"
+            .to_owned(),
+    })
+}
+
 /// Converts memory bounds to bytes; returns the settings whose values depend on the host, with the results.
 fn bound_memory(
     builder: &mut ConfigBuilder,
@@ -378,4 +394,50 @@ fn bound_memory(
         return Err(refuse(HARD, hard, requirement));
     }
     Ok(reasons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_event_loops_need_a_python_without_a_gil() {
+        for (event_loops, has_gil, is_valid) in [
+            ("1", true, true),
+            ("1", false, true),
+            ("2", true, false),
+            ("2", false, true),
+            ("64", false, true),
+        ] {
+            let arguments = ["lockgate", "--event-loops", event_loops, "a:b"].map(OsString::from);
+            let host = Host {
+                affinity: 2,
+                cpu_quota: None,
+                memory_limit: None,
+                memory_total: 1 << 40,
+                has_gil,
+            };
+            let resolved = resolve(&Inputs {
+                arguments: &arguments,
+                environment: &[],
+                file: None,
+                keywords: None,
+                host: &host,
+            });
+            match resolved {
+                Ok(resolved) => {
+                    assert!(is_valid, "{event_loops} {has_gil}");
+                    assert_eq!(resolved.config.event_loops.to_string(), event_loops);
+                }
+                Err(mistakes) => {
+                    assert!(!is_valid, "{event_loops} {has_gil}");
+                    assert_eq!(
+                        mistakes[0].to_string(),
+                        "event_loops = 2 (from --event-loops): must be 1, because this Python has a GIL; more need \
+                         a free-threaded Python whose GIL is disabled, and workers uses several CPUs with any Python"
+                    );
+                }
+            }
+        }
+    }
 }

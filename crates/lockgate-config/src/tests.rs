@@ -26,6 +26,8 @@ const MACHINE: Host = Host {
     cpu_quota: Some(2.0),
     memory_limit: None,
     memory_total: 24 << 30,
+    // So that every setting can have its values.
+    has_gil: false,
 };
 
 /// Arguments without the program's name.

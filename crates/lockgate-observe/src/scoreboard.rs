@@ -5,9 +5,10 @@
 //!
 //! Layout: one record per worker, adjacent because siblings read all of them for each connection; then per worker a
 //! [`WorkerCounters`] and its entries, which only an operator reads; then the state of the last reload, the numbers
-//! of worker exits by cause, and the switch for maintenance.
+//! of worker exits by cause, the switch for maintenance, and the same again for the further event loops of workers.
 
 mod counters;
+mod event_loops;
 mod exits;
 mod histogram;
 mod lost_lines;
@@ -59,8 +60,10 @@ pub struct Scoreboard {
 
 /// Offset of the counters.
 const ALL_COUNTERS: usize = PREFIX + RECORD * Scoreboard::MOST_WORKERS;
+/// Words of a worker's counters and entries.
+const EACH_COUNTERS: usize = COUNTERS + ENTRY * ENTRIES;
 /// Offset of the reload's state.
-const RELOAD: usize = ALL_COUNTERS + (COUNTERS + ENTRY * ENTRIES) * Scoreboard::MOST_WORKERS;
+const RELOAD: usize = ALL_COUNTERS + EACH_COUNTERS * Scoreboard::MOST_WORKERS;
 /// Offset of the exit counters.
 const EXITS: usize = RELOAD + reload::WORDS;
 
@@ -68,13 +71,17 @@ const EXITS: usize = RELOAD + reload::WORDS;
 const MAINTENANCE: usize = EXITS + exits::WORDS;
 /// Offset of the counts of lost lines.
 const LOST_LINES: usize = MAINTENANCE + maintenance::WORDS;
+/// More further event loops than this may run; the excess ones have no record and are not counted.
+const MOST_FURTHER: usize = 256;
+/// Offset of the records of further event loops, on cache lines of their own.
+const FURTHER: usize = (LOST_LINES + lost_lines::WORDS).next_multiple_of(RECORD);
 
 impl Scoreboard {
     /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
-    /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 14 MiB, of which only written pages take
+    /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 28 MiB, of which only written pages take
     /// memory.
-    pub const WORDS: usize = LOST_LINES + lost_lines::WORDS;
+    pub const WORDS: usize = FURTHER + RECORD + (RECORD + EACH_COUNTERS) * MOST_FURTHER;
 
     /// A scoreboard over zeroed memory, with as many records as fit, and as many counters as fit after
     /// [`Scoreboard::MOST_WORKERS`] records. Best aligned to 64 bytes.
@@ -105,7 +112,9 @@ impl Scoreboard {
         self.record(slot).map(|record| WorkerSlot {
             scoreboard: self,
             slot,
+            place: slot,
             record,
+            counters: self.counters(slot),
         })
     }
 
@@ -116,6 +125,10 @@ impl Scoreboard {
         }
         if let Some(counters) = self.counters(slot) {
             counters.close();
+        }
+        for further in self.further_of(slot) {
+            further.record.vacate();
+            further.counters.close();
         }
     }
 
@@ -195,12 +208,11 @@ impl Scoreboard {
 
     /// What the worker of this slot reports to the operator.
     pub(crate) fn counters(self, slot: usize) -> Option<WorkerCounters> {
-        const EACH: usize = COUNTERS + ENTRY * ENTRIES;
         if slot >= Self::MOST_WORKERS {
             return None;
         }
-        let start = ALL_COUNTERS + slot * EACH;
-        WorkerCounters::over(self.words.get(start..start + EACH)?)
+        let start = ALL_COUNTERS + slot * EACH_COUNTERS;
+        WorkerCounters::over(self.words.get(start..start + EACH_COUNTERS)?)
     }
 
     /// The workers that accept connections now: their slots and counts.
@@ -237,12 +249,15 @@ pub struct Counts {
     pub turns: u64,
 }
 
-/// One worker's record on the scoreboard.
+/// One worker's record on the scoreboard, or that of one of its further event loops.
 #[derive(Debug)]
 pub struct WorkerSlot {
     scoreboard: Scoreboard,
     slot: usize,
+    /// Its number among all records, those of further event loops included.
+    place: usize,
     record: Record,
+    counters: Option<WorkerCounters>,
 }
 
 impl WorkerSlot {
@@ -253,7 +268,10 @@ impl WorkerSlot {
         let generation = (self.record.word(LIFE) >> 1) + 1;
         // Release ordering after the zeros: no reader counts what the predecessor left.
         self.record.0[LIFE].store(generation << 1 | 1, Ordering::Release);
-        if let Some(taken) = self.scoreboard.words.get(TAKEN) {
+        // Further event loops have been counted when they got their place.
+        if self.place == self.slot
+            && let Some(taken) = self.scoreboard.words.get(TAKEN)
+        {
             taken.fetch_max(self.slot as u64 + 1, Ordering::Release);
         }
     }
@@ -270,7 +288,7 @@ impl WorkerSlot {
 
     /// Its counters, for the operator.
     pub fn counters(&self) -> Option<WorkerCounters> {
-        self.scoreboard.counters(self.slot)
+        self.counters
     }
 
     /// The worker accepts no more connections; the other workers share them.
@@ -286,12 +304,13 @@ impl WorkerSlot {
         self.record.set(TURNS, self.record.word(TURNS) + 1);
     }
 
-    /// See [`Scoreboard::serving`], without the worker itself.
+    /// The event loops of all workers that accept connections now, without this one: their places and counts.
     pub fn siblings(&self) -> impl Iterator<Item = (usize, Counts)> + Clone {
-        let own = self.slot;
-        self.scoreboard
-            .serving()
-            .filter(move |(slot, _)| *slot != own)
+        let own = self.place;
+        let workers = self.scoreboard.serving();
+        workers
+            .chain(self.scoreboard.further_serving())
+            .filter(move |(place, _)| *place != own)
     }
 }
 
@@ -470,18 +489,5 @@ mod tests {
         for slot in [2, Scoreboard::MOST_WORKERS, usize::MAX / RECORD, usize::MAX] {
             assert!(scoreboard.worker_slot(slot).is_none(), "{slot}");
         }
-    }
-
-    #[test]
-    fn each_log_has_its_own_count() {
-        let words = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
-        let scoreboard = Scoreboard::new(Vec::leak(words));
-        scoreboard.count_lost_lines(LossyLog::Access, 3);
-        scoreboard.count_lost_lines(LossyLog::Access, 4);
-        scoreboard.count_lost_lines(LossyLog::Error, 1);
-        assert_eq!(LossyLog::ALL.map(|log| scoreboard.lost_lines(log)), [1, 7]);
-        let none = Scoreboard::new(Vec::leak(Vec::new()));
-        none.count_lost_lines(LossyLog::Error, 1);
-        assert_eq!(none.lost_lines(LossyLog::Error), 0);
     }
 }

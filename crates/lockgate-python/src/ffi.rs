@@ -53,8 +53,16 @@ pub(crate) fn ascii<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     (length as usize == bytes.len()).then_some(bytes)
 }
 
-/// Whether nothing but `references` strong references leads to the object. A weak one is another way to it.
+/// Whether this is for a free-threaded build of Python, in which the header of an object has a lock and a second count
+/// (PEP 703).
+pub(crate) const IS_FREE_THREADED_BUILD: bool = size_of::<ffi::PyObject>() > 2 * size_of::<usize>();
+
+/// Whether nothing but `references` strong references leads to the object. A weak one is another way to it. On a
+/// free-threaded build the answer is no: another thread may change both at the same moment.
 pub(crate) fn is_unshared(object: &Bound<'_, PyAny>, references: isize) -> bool {
+    if IS_FREE_THREADED_BUILD {
+        return false;
+    }
     // SAFETY: a bound reference is a live object, and we are attached.
     let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
     count == references && !has_weak_references(object)
@@ -71,7 +79,8 @@ fn has_weak_references(object: &Bound<'_, PyAny>) -> bool {
             // SAFETY: a positive offset is inside of each object of the class.
             let list = unsafe { object.as_ptr().byte_offset(offset) };
             let list = list.cast::<*mut ffi::PyObject>();
-            // SAFETY: there the object has the head of its list, which only attached threads change.
+            // SAFETY: there the object has the head of its list, which only attached threads change, one at a time: on
+            // a free-threaded build this is not called.
             !unsafe { *list }.is_null()
         }
         // In front of the object, as classes written in Python have it. Where is a matter of CPython's version.

@@ -7,6 +7,8 @@ use std::thread;
 
 use lockgate_config::Host;
 
+use crate::interpreter;
+
 /// Where control groups are mounted (cgroups(7)).
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -29,6 +31,7 @@ pub(crate) fn facts() -> Host {
             .reduce(f64::min),
         memory_limit: limits.iter().filter_map(|group| memory_limit(group)).min(),
         memory_total: memory_total().unwrap_or(UNKNOWN_MEMORY),
+        has_gil: interpreter::has_gil(),
     }
 }
 

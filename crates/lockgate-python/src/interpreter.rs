@@ -15,6 +15,8 @@ use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
+use crate::ffi;
+
 /// Flushes Python's standard streams.
 pub(crate) fn flush_streams(py: Python<'_>) {
     if let Ok(sys) = py.import("sys") {
@@ -35,6 +37,22 @@ pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
         .import("os")
         .and_then(|os| os.call_method1("_exit", (code,)));
     std::process::abort()
+}
+
+/// Whether Python runs one thread at a time. A free-threaded build does too once an extension module was imported that
+/// needs the GIL, and then for good.
+pub(crate) fn has_gil() -> bool {
+    if !ffi::IS_FREE_THREADED_BUILD {
+        return true;
+    }
+    Python::attach(|py| {
+        let answer = py
+            .import("sys")
+            .and_then(|sys| sys.call_method0("_is_gil_enabled"))
+            .and_then(|answer| answer.is_truthy());
+        // A Python that does not say so is older than free threading.
+        answer.unwrap_or(true)
+    })
 }
 
 /// Sets the switch interval: how long a thread may compute while another one waits for the GIL.

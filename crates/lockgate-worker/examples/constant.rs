@@ -1,6 +1,8 @@
 //! The server with a Rust function as its application: measures the cost of the event loop and the HTTP engine alone.
 //!
 //! `constant PORT [THREADS] [SLEEP_MICROSECONDS]` answers every request with the same thirteen bytes on 127.0.0.1.
+//! The variable EVENT_LOOPS sets the number of event loops, and COMPUTE how many microseconds of CPU time each call
+//! takes before it answers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,7 +13,7 @@
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_config::{AppSpec, BindAddress, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::BodyLength;
@@ -20,6 +22,32 @@ use lockgate_worker::{App, Reply, Request, Worker};
 
 struct Constant {
     sleep: Duration,
+    /// Steps of a computation.
+    steps: u64,
+}
+
+/// SplitMix64, as often as `steps` says: work that touches no memory.
+fn compute(steps: u64) -> u64 {
+    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    for step in 0..steps {
+        word = (word ^ (word >> 30))
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+            .wrapping_add(step);
+    }
+    std::hint::black_box(word)
+}
+
+/// How many steps take this long, measured once on an idle machine.
+fn steps_of(time: Duration) -> u64 {
+    const TRIED: u64 = 50_000_000;
+    let began = Instant::now();
+    compute(std::hint::black_box(TRIED));
+    let per_step = began.elapsed().as_secs_f64() / TRIED as f64;
+    (time.as_secs_f64() / per_step) as u64
+}
+
+fn number_in_environment(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 impl App for Constant {
@@ -27,6 +55,7 @@ impl App for Constant {
         if !self.sleep.is_zero() {
             std::thread::sleep(self.sleep);
         }
+        compute(self.steps);
         let body = b"Hello, World!";
         let head = reply.head();
         head.set_status(200, b"OK").expect("a valid status");
@@ -58,6 +87,9 @@ fn main() {
         attribute: None,
     });
     config.threads = threads.map_or(Threads::Auto, Threads::Count);
+    config.event_loops = number_in_environment("EVENT_LOOPS").unwrap_or(1);
+    let steps = number_in_environment("COMPUTE")
+        .map_or(0, |micros| steps_of(Duration::from_micros(micros as u64)));
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     rustix::net::sockopt::set_tcp_nodelay(&listener, true).expect("a TCP socket");
     let bind = BindAddress::Tcp {
@@ -67,7 +99,7 @@ fn main() {
     let error_log = Arc::new(
         ErrorLog::open(&LogTarget::Stderr, LogLevel::Info).expect("standard error is open"),
     );
-    let app = Arc::new(Constant { sleep });
+    let app = Arc::new(Constant { sleep, steps });
     let handle = Worker::start(
         Arc::new(config),
         vec![(bind.into(), listener.into())],
@@ -75,7 +107,7 @@ fn main() {
         error_log,
     )
     .expect("a worker");
-    eprintln!("serving on 127.0.0.1:{port}");
+    eprintln!("serving on 127.0.0.1:{port}, each call computes {steps} steps");
     while !handle.is_finished() {
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -1,6 +1,7 @@
 //! The interface between the server and the application. Python implements it, or a Rust function in tests and benches.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::detached_work::DetachedWork;
@@ -9,6 +10,9 @@ use crate::exchange::response::Reply;
 
 /// The body of a worker thread.
 pub type ThreadBody = Box<dyn FnOnce() + Send>;
+
+/// See [`App::interrupt`].
+pub type IfDue<'a> = &'a mut dyn FnMut(bool, &mut dyn FnMut()) -> bool;
 
 /// The application, and the Python interpreter that it runs in.
 ///
@@ -43,10 +47,10 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// Raises an exception in the application's code on `thread` as soon as that code runs again, and returns its
-    /// stack, as [`App::stack`] does. `is_due` is called attached, with whether there is a stack; the thread cannot end
-    /// its call before the exception is pending.
-    fn interrupt(&self, _thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
-        is_due(false);
+    /// stack, as [`App::stack`] does. `if_due` is called attached, with whether there is a stack and what makes the
+    /// exception pending. If the call still runs, it does so and returns true: the call cannot end in between.
+    fn interrupt(&self, _thread: u64, if_due: IfDue<'_>) -> Option<String> {
+        if_due(false, &mut || {});
         None
     }
 
@@ -66,5 +70,51 @@ pub trait App: Send + Sync + 'static {
     /// The system's error when it cannot start a thread.
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
         std::thread::Builder::new().name(name).spawn(body).map(drop)
+    }
+}
+
+/// The application as one of several event loops has it: with a reference count that no other event loop writes. Every
+/// method is passed on.
+pub(crate) struct Counted(pub(crate) Arc<dyn App>);
+
+impl App for Counted {
+    fn call(&self, request: &mut Request, reply: &mut Reply) {
+        self.0.call(request, reply);
+    }
+
+    fn detached(&self, work: DetachedWork<'_>) {
+        self.0.detached(work);
+    }
+
+    fn between_turns(&self, release: &dyn Fn()) {
+        self.0.between_turns(release);
+    }
+
+    fn thread(&self) -> u64 {
+        self.0.thread()
+    }
+
+    fn stack(&self, thread: u64) -> Option<String> {
+        self.0.stack(thread)
+    }
+
+    fn interrupt(&self, thread: u64, if_due: IfDue<'_>) -> Option<String> {
+        self.0.interrupt(thread, if_due)
+    }
+
+    fn forget_interruption(&self) {
+        self.0.forget_interruption();
+    }
+
+    fn set_switch_interval(&self, interval: Duration) {
+        self.0.set_switch_interval(interval);
+    }
+
+    fn thread_ends(&self) {
+        self.0.thread_ends();
+    }
+
+    fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
+        self.0.spawn(name, body)
     }
 }

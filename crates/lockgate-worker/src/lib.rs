@@ -28,6 +28,7 @@ mod poller;
 mod protocol;
 mod seams;
 mod thread_pool;
+mod worker_end;
 
 pub use app::App;
 pub use client::{Client, Local, ProxyEnd};

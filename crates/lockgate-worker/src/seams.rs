@@ -115,13 +115,13 @@ impl ExchangeControl for Client {
 
 /// Runs `visit` on the event loop, in the leader.
 fn with_event_loop(handle: &Handle, visit: impl FnOnce(&mut EventLoop) + Send + 'static) {
-    let inbox = &handle.thread.context.inbox;
+    let inbox = &handle.thread().context.inbox;
     inbox.push(Returned::Visit(Box::new(visit)), true);
 }
 
 /// Serves a connection over this transport.
 fn adopt(handle: &Handle, transport: Box<dyn Transport>) {
-    let protocols = handle.thread.protocols.clone();
+    let protocols = handle.thread().protocols.clone();
     with_event_loop(handle, move |event_loop| {
         event_loop.adopt(&protocols, transport)
     });
@@ -175,14 +175,14 @@ fn a_panic_in_the_event_loop_ends_the_worker_and_not_only_its_thread() {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(handle.has_failed(), "{threads} threads");
-        assert_eq!(handle.thread.context.inbox.stop_mode(), StopMode::Stop);
+        assert_eq!(handle.thread().context.inbox.stop_mode(), StopMode::Stop);
     }
 }
 
 #[test]
 fn a_fatal_error_never_weakens_a_stop() {
     let handle = start(1, |_, _| {});
-    handle.thread.context.inbox.ask_to_stop(StopMode::Stop);
-    handle.thread.context.report_fatal("provoked by a test");
-    assert_eq!(handle.thread.context.inbox.stop_mode(), StopMode::Stop);
+    handle.thread().context.inbox.ask_to_stop(StopMode::Stop);
+    handle.thread().context.report_fatal("provoked by a test");
+    assert_eq!(handle.thread().context.inbox.stop_mode(), StopMode::Stop);
 }

@@ -2,54 +2,34 @@
 
 mod broadcast_reader;
 mod deadline_watcher;
+mod parts;
 mod thread;
 pub mod warm_up;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use lockgate_config::{Config, Endpoint, Scheme, TlsConfig};
-use lockgate_http::Limits;
-use lockgate_observe::{AccessFormat, Level, WorkerSlot};
-use lockgate_routes::Routes;
+use lockgate_config::{Config, Endpoint, Scheme};
+use lockgate_observe::{Level, WorkerSlot};
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates};
 use lockgate_tls::Acceptor;
-use rustix::process::{Resource, getrlimit};
 
+use self::parts::Shared;
+pub(crate) use self::parts::limits_of;
 use self::thread::WorkerThread;
-use crate::admission::{self, Admission};
+use crate::admission;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
-use crate::event_loop::EventLoop;
-use crate::event_loop::context::{Context, Lifecycle, Reports};
-use crate::event_loop::handle::SharedEventLoop;
-use crate::exchange::body::buffer::BodyPool;
-use crate::exchange::body::spool::BodyStore;
-use crate::exchange::client_identity::TrustedProxies;
-use crate::exchange::deadlines::{self, AskForReplacement, Deadlines};
-use crate::exchange::handler::Resume;
-use crate::exchange::request_id::IdGenerator;
-use crate::exchange::route_limits::{RouteLimits, largest_body};
-use crate::handlers;
+use crate::event_loop::context::Context;
+use crate::exchange::deadlines::{self, AskForReplacement, ReplaceReason};
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
-use crate::log::access_log::AccessLog;
-use crate::log::spans::SpanWriter;
-use crate::metrics::WorkerMetrics;
-use crate::metrics::statsd::Statsd;
-use crate::os::count_descriptors;
-use crate::poller::Latch;
-use crate::protocol::Protocols;
-use crate::thread_pool::ThreadPool;
-use crate::thread_pool::bulkheads::Bulkheads;
-use crate::transport::cork::Cork;
-use crate::transport::descriptors::budget::DescriptorBudget;
-use crate::users::UserGuards;
+use crate::worker_end::WorkerEnd;
 
 /// Starts workers.
 pub struct Worker;
@@ -150,159 +130,57 @@ impl Worker {
             let problem = format!("{endpoint} needs certificates, and there is no acceptor");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
+        let count = config.event_loops.max(1);
+        let inboxes = (0..count)
+            .map(|_| Inbox::new().map(Arc::new))
+            .collect::<io::Result<Vec<_>>>()?;
         let panic_guard = PanicGuard::default();
-        let access_log = match &config.access_log {
-            None => None,
-            Some(target) => {
-                let format = AccessFormat::parse(&config.access_log_format).map_err(|error| {
-                    io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
-                })?;
-                let error_log = Arc::clone(&error_log);
-                Some(AccessLog::start(
-                    format,
-                    config.identity.traces(),
-                    target,
-                    error_log,
-                    &panic_guard,
-                )?)
-            }
+        let slot = worker_slot.as_ref();
+        let (rates, rates_slot) = match rates {
+            Some(rates) => (Some(rates), slot.map_or(0, WorkerSlot::number)),
+            // Each event loop would count alone.
+            None if count > 1 => (admission::own_rates(&config), 0),
+            None => (None, 0),
         };
-        let statsd = Statsd::start(
-            &config.statsd,
-            &listeners,
-            worker_slot.as_ref(),
-            &error_log,
-            &panic_guard,
-        )?;
-        let descriptors = Arc::new(DescriptorBudget::new(
-            config.worker_connections,
-            getrlimit(Resource::Nofile).current,
-            count_descriptors() + handlers::static_files::descriptors(&config) as u64,
-        ));
-        let finished = Latch::new()?;
-        let inbox = Arc::new(Inbox::new()?);
-        let blocking = BlockingPool::for_disks(panic_guard.clone());
-        let routes = Arc::new(Routes::new(&config.routes));
-        let ids = (config.identity.is_on()).then(|| Arc::new(IdGenerator::seeded()));
-        let users = UserGuards::new(&routes, &error_log, &panic_guard)?;
-        let admission = Admission::new(&admission::Parts {
-            users: users.clone(),
-            config: &config,
-            routes: &routes,
-            ids: ids.as_ref(),
-            scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
-            rates,
-            slot: worker_slot.as_ref().map_or(0, WorkerSlot::number),
-            error_log: &error_log,
-        })?;
-        let handlers = handlers::all(&handlers::Parts {
-            config: &config,
-            app: &app,
-            endpoints: &endpoints,
-            acceptor: acceptor.as_ref(),
-            has_admission: admission.is_some(),
-            scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
-            routes: &routes,
-            users: users.as_ref(),
-            broadcast,
-            responses,
-            error_log: &error_log,
-            blocking: &blocking,
-            computing: &BlockingPool::for_computing(panic_guard.clone()),
-            resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
-            panic_guard: &panic_guard,
-        })?;
-        let pool = Arc::new(ThreadPool::new(
-            config.max_threads(),
-            config.thread_idle_timeout,
-            config.switch_interval,
-        ));
-        let route_limits = RouteLimits::new(&config, &routes);
-        let bulkheads = route_limits.clone().map(|limits| {
-            let (pool, inbox) = (Arc::clone(&pool), Arc::clone(&inbox));
-            let wake = Box::new(move || inbox.wake());
-            Arc::new(Bulkheads::new(limits, config.queue_size, pool, wake))
-        });
-        let context = Arc::new(Context {
+        let shared = Shared {
+            app,
+            error_log,
             acceptor,
             broadcast,
-            limits: Arc::new(limits_of(&config)),
-            admission,
-            ids,
-            uses_tls_info: uses_tls_info(&config.tls, &routes),
-            server_header: config.server_header.clone().map(String::into_bytes),
-            hsts: config.tls.hsts.clone().map(String::into_bytes),
-            app,
-            pool,
-            bulkheads,
-            blocking,
-            inbox,
-            cork: Cork::new(),
-            bodies: BodyStore {
-                memory: config.body_memory,
-                pool: Arc::new(BodyPool::new(config.body_memory_total)),
-                directory: config.spool_dir.clone(),
-                descriptors: Arc::clone(&descriptors),
-            },
-            descriptors,
-            proxies: TrustedProxies::new(&config.proxies),
-            metrics: WorkerMetrics::open(
-                worker_slot.as_ref(),
-                are_counts_read(&config),
-                statsd,
-                &config,
-            ),
-            access_log,
-            spans: spans.map(|log| SpanWriter::new(log, config.log_style.shows_queries)),
-            error_log,
-            reports: Reports::default(),
-            lifecycle: Lifecycle {
-                finished,
-                is_finished: AtomicBool::new(false),
-                has_failed: AtomicBool::new(false),
-                owns_process,
-                panic_guard,
-            },
-            deadlines: Deadlines::new(&config, route_limits).map(Arc::new),
+            responses,
+            spans,
+            scoreboard: slot.map(WorkerSlot::scoreboard),
+            rates,
+            rates_slot,
+            endpoints,
+            owns_process,
+            blocking: BlockingPool::for_disks(panic_guard.clone()),
+            computing: BlockingPool::for_computing(panic_guard.clone()),
+            panic_guard,
+            end: Arc::new(WorkerEnd::new(inboxes.clone())?),
             config,
-        });
-        let event_loop = EventLoop::new(Arc::clone(&context), listeners, handlers, worker_slot)?;
-        let event_loop = Arc::new(SharedEventLoop::new(event_loop, Arc::clone(&context)));
-        let thread = WorkerThread {
-            protocols: Protocols {
-                context: Arc::clone(&context),
-                event_loop: Arc::clone(&event_loop),
-            },
-            event_loop,
-            context,
         };
+        let own = parts::divide(count, listeners, worker_slot, &inboxes, &shared.config)?;
+        let event_loops: Vec<Watched> = own
+            .into_iter()
+            .map(|own| parts::make(&shared, own).map(Watched::new))
+            .collect::<io::Result<_>>()?;
         let handle = Handle {
-            thread,
-            progress: Arc::new(Mutex::new(((0, 0), Instant::now()))),
+            event_loops: event_loops.into(),
         };
-        // Those that run already would keep the listeners.
-        start_threads(&handle.thread).inspect_err(|_| handle.stop())?;
+        handle.end_on_panic(&shared.panic_guard);
+        handle.report_conflict();
+        for one in handle.event_loops.iter() {
+            // Those that run already would keep the listeners.
+            start_threads(&one.thread).inspect_err(|_| handle.stop())?;
+        }
         Ok(handle)
     }
 }
 
-fn uses_tls_info(config: &TlsConfig, routes: &Routes) -> bool {
-    let is_needed = (routes.all().iter()).any(|rules| rules.client_certificate.is_some());
-    is_needed || config.has_ssl_variables() || config.client_certificate_user.is_some()
-}
-
 fn start_threads(thread: &WorkerThread) -> io::Result<()> {
     let context = &thread.context;
-    let guarded = Arc::downgrade(context);
-    context.lifecycle.panic_guard.on_panic(move |message| {
-        if let Some(context) = guarded.upgrade() {
-            context.report_fatal(message);
-        }
-    });
     if let Some(deadlines) = &context.deadlines {
-        if let Some(warning) = deadlines::find_conflict(&context.config) {
-            context.error_log.write(Level::Warning, &warning);
-        }
         deadline_watcher::start(context, deadlines)?;
     }
     if let Some(log) = context.broadcast {
@@ -317,56 +195,33 @@ fn start_threads(thread: &WorkerThread) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether any setting reads the response counts.
-fn are_counts_read(config: &Config) -> bool {
-    config.admin_bind.is_some()
-        || config.canary_period.is_some()
-        || config.statsd.address.is_some()
-        || config.uwsgi.shows_counters()
-        || (config.identity.otlp.as_ref()).is_some_and(|otlp| otlp.metrics)
-}
-
 /// A running worker, for the thread that supervises it.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) thread: WorkerThread,
-    /// The last progress that was seen, and since when it has been the same.
-    progress: Arc<Mutex<((u64, u64), Instant)>>,
+    event_loops: Arc<[Watched]>,
 }
 
-impl Handle {
+/// An event loop of a running worker.
+struct Watched {
+    thread: WorkerThread,
+    /// The last progress that was seen, and since when it has been the same.
+    progress: Mutex<((u64, u64), Instant)>,
+}
+
+impl Watched {
+    fn new(thread: WorkerThread) -> Self {
+        Self {
+            thread,
+            progress: Mutex::new(((0, 0), Instant::now())),
+        }
+    }
+
     fn context(&self) -> &Context {
         &self.thread.context
     }
 
-    fn inbox(&self) -> &Inbox {
-        &self.thread.context.inbox
-    }
-
-    /// Starts accepting.
-    pub fn open(&self) {
-        self.inbox().push(Returned::Opening, true);
-    }
-
-    /// Continues accepting, behind the other workers on the same listeners: an idle one of them is woken first.
-    pub fn give_way(&self) {
-        self.inbox().push(Returned::GivingWay, true);
-    }
-
-    /// Accepts nothing new, finishes what is there, then ends. It may take its time: clients with a keep-alive
-    /// connection get a response that is marked as the last one.
-    pub fn retire(&self) {
-        self.inbox().ask_to_stop(StopMode::Retire);
-    }
-
-    /// Accepts nothing new, finishes what is there, then ends.
-    pub fn drain(&self) {
-        self.inbox().ask_to_stop(StopMode::Drain);
-    }
-
-    /// Ends at once; running calls are abandoned, and end with the process.
-    pub fn stop(&self) {
-        self.inbox().ask_to_stop(StopMode::Stop);
+    fn stop(&self) {
+        self.context().inbox.ask_to_stop(StopMode::Stop);
         // With every thread in a call no thread leads; the caller does not want to wait for those calls.
         if let Some(mut event_loop) = self.thread.event_loop.try_lock() {
             event_loop.close_all();
@@ -375,14 +230,102 @@ impl Handle {
         }
     }
 
+    /// Whether nothing is left to do.
+    fn is_over(&self) -> bool {
+        let is_over = self.context().lifecycle.is_over.load(Ordering::SeqCst);
+        if !is_over && self.context().inbox.stop_mode() == StopMode::Stop {
+            // The event loop may have been locked at the moment of the stop and released for a long call since.
+            self.stop();
+        }
+        is_over
+    }
+
+    fn is_stuck(&self, longer_than: Duration) -> bool {
+        let progress = self.context().pool.progress();
+        let mut watched = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.0 == 0 || watched.0 != progress {
+            *watched = (progress, Instant::now());
+        }
+        progress.0 != 0 && watched.1.elapsed() > longer_than
+    }
+}
+
+impl Handle {
+    /// What all event loops share is the same in each.
+    fn first(&self) -> &Context {
+        self.event_loops[0].context()
+    }
+
+    /// The thread of the first event loop, for tests that have no other.
+    #[cfg(test)]
+    pub(crate) fn thread(&self) -> &WorkerThread {
+        &self.event_loops[0].thread
+    }
+
+    fn contexts(&self) -> impl Iterator<Item = &Context> {
+        self.event_loops.iter().map(Watched::context)
+    }
+
+    /// A panic of a helper thread ends the worker, as long as it runs.
+    fn end_on_panic(&self, guard: &PanicGuard) {
+        let guarded: Vec<_> = (self.event_loops.iter())
+            .map(|one| Arc::downgrade(&one.thread.context))
+            .collect();
+        guard.on_panic(move |message| {
+            let mut contexts = guarded.iter().filter_map(Weak::upgrade);
+            if let Some(context) = contexts.find(|context| !context.pool.is_over()) {
+                context.report_fatal(message);
+            }
+        });
+    }
+
+    /// Logs that two deadlines do not fit together.
+    fn report_conflict(&self) {
+        let context = self.first();
+        if context.deadlines.is_some()
+            && let Some(warning) = deadlines::find_conflict(&context.config)
+        {
+            context.error_log.write(Level::Warning, &warning);
+        }
+    }
+
+    /// Starts accepting.
+    pub fn open(&self) {
+        for context in self.contexts() {
+            context.inbox.push(Returned::Opening, true);
+        }
+    }
+
+    /// Continues accepting, behind the other workers on the same listeners: an idle one of them is woken first.
+    pub fn give_way(&self) {
+        for context in self.contexts() {
+            context.inbox.push(Returned::GivingWay, true);
+        }
+    }
+
+    /// Accepts nothing new, finishes what is there, then ends. It may take its time: clients with a keep-alive
+    /// connection get a response that is marked as the last one.
+    pub fn retire(&self) {
+        self.first().lifecycle.worker.ask_to_stop(StopMode::Retire);
+    }
+
+    /// Accepts nothing new, finishes what is there, then ends.
+    pub fn drain(&self) {
+        self.first().lifecycle.worker.ask_to_stop(StopMode::Drain);
+    }
+
+    /// Ends at once; running calls are abandoned, and end with the process.
+    pub fn stop(&self) {
+        self.event_loops.iter().for_each(Watched::stop);
+    }
+
     /// Reopens the log files.
     pub fn reopen_logs(&self) {
-        let access = self
-            .context()
-            .access_log
-            .as_ref()
-            .map_or(Ok(()), |log| log.reopen());
-        let error_log = &self.context().error_log;
+        let error_log = &self.first().error_log;
+        let access_logs = self.contexts().filter_map(|one| one.access_log.as_ref());
+        // Each event loop has the file open, and each tries: a failure of one of them is the failure of all.
+        let outcomes: Vec<io::Result<()>> = access_logs.map(|log| log.reopen()).collect();
+        let access = outcomes.into_iter().collect::<io::Result<()>>();
         for (setting, outcome) in [
             ("error_logfile", error_log.reopen()),
             ("access_logfile", access),
@@ -397,17 +340,14 @@ impl Handle {
 
     /// Whether nothing is left to do.
     pub fn is_finished(&self) -> bool {
-        let is_finished = self.context().lifecycle.is_finished.load(Ordering::SeqCst);
-        if !is_finished && self.inbox().stop_mode() == StopMode::Stop {
-            // The event loop may have been locked at the moment of the stop and released for a long call since.
-            self.stop();
-        }
-        is_finished
+        // Each is asked: one that was stopped in a long call ends here.
+        let running = self.event_loops.iter().filter(|one| !one.is_over());
+        running.count() == 0
     }
 
     /// Whether the worker has ended because of its own fault, such as a panic, which the error log describes.
     pub fn has_failed(&self) -> bool {
-        self.context().lifecycle.has_failed.load(Ordering::SeqCst)
+        self.first().lifecycle.worker.has_failed()
     }
 
     /// Starts a thread whose panic ends the worker.
@@ -419,47 +359,35 @@ impl Handle {
         name: &'static str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        self.context().lifecycle.panic_guard.spawn(name, body)
+        self.first().lifecycle.panic_guard.spawn(name, body)
     }
 
     /// Whether no call is running.
     pub fn is_idle(&self) -> bool {
-        self.context().pool.saturation().is_empty()
+        self.contexts()
+            .all(|context| context.pool.saturation().is_empty())
     }
 
     /// Readable once the worker is finished.
     pub fn finished_fd(&self) -> BorrowedFd<'_> {
-        self.context().lifecycle.finished.descriptor()
+        self.first().lifecycle.worker.finished.descriptor()
     }
 
     /// Sets the handler for calls that are stuck after their deadline. Without one the worker drains and ends when only
     /// such calls are left, or at once if they block everything else.
     pub fn set_replacement(&self, ask: AskForReplacement) {
-        if let Some(deadlines) = &self.context().deadlines {
-            deadlines.set_replacement(ask);
+        let ask: Arc<dyn Fn(ReplaceReason) + Send + Sync> = Arc::from(ask);
+        for deadlines in self.contexts().filter_map(|one| one.deadlines.as_ref()) {
+            let ask = Arc::clone(&ask);
+            deadlines.set_replacement(Box::new(move |reason| ask(reason)));
         }
     }
 
-    /// Whether no thread has led the event loop for longer than this: with `threads = 1`, a call that does not end and
-    /// streams nothing; with more threads one of them always leads. Has to be called once a second.
+    /// Whether no thread has led one of the event loops for longer than this: with `threads = 1`, a call that does not
+    /// end and streams nothing; with more threads one of them always leads. Has to be called once a second.
     pub fn is_stuck(&self, longer_than: Duration) -> bool {
-        let progress = self.context().pool.progress();
-        let mut watched = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.0 == 0 || watched.0 != progress {
-            *watched = (progress, Instant::now());
-        }
-        progress.0 != 0 && watched.1.elapsed() > longer_than
-    }
-}
-
-pub(crate) fn limits_of(config: &Config) -> Limits {
-    Limits {
-        request_line: config.limits.request_line,
-        fields: config.limits.request_fields,
-        field_size: config.limits.request_field_size,
-        head: config.limits.request_head,
-        body: largest_body(config),
-        chunk_line: config.limits.chunk_line,
-        trailers: config.limits.trailers,
+        // Each is asked, because each notes when it was asked.
+        let stuck = (self.event_loops.iter()).filter(|one| one.is_stuck(longer_than));
+        stuck.count() > 0
     }
 }

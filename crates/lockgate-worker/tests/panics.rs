@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use client::{Server, answer, get, read_response};
 use lockgate_config::{Config, LogLevel, LogTarget};
+use lockgate_worker::app::IfDue;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -52,9 +53,9 @@ impl App for Panicking {
         None
     }
 
-    fn interrupt(&self, _thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
+    fn interrupt(&self, _thread: u64, if_due: IfDue<'_>) -> Option<String> {
         assert!(self.0 != Place::Interrupt, "in an interruption");
-        is_due(false);
+        if_due(false, &mut || {});
         None
     }
 }

@@ -19,7 +19,7 @@ OF_PRODUCTION = (
     "acme_email", "acme_directory", "acme_fallback_directory", "acme_eab_key_id",
     "acme_eab_hmac_key_file", "acme_dir", "acme_ca_certs", "client_certificate",
     # Processes.
-    "workers", "thread_idle_timeout", "worker_connections", "warmup", "boot_timeout",
+    "workers", "event_loops", "thread_idle_timeout", "worker_connections", "warmup", "boot_timeout",
     "preload", "canary_period", "canary_max_error_increase", "max_requests",
     "max_requests_jitter", "max_worker_age", "max_worker_memory", "max_worker_memory_hard",
     "user", "group", "umask", "pid", "name", "gc",

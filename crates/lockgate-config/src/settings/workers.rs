@@ -9,6 +9,9 @@ use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 use crate::{Threads, WorkerClass};
 
+/// More CPUs than this are used by more workers.
+const MOST_EVENT_LOOPS: u64 = 64;
+
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "workers",
@@ -43,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 4096,
             auto: true,
         },
-        doc: "Maximum number of threads in each worker that run the application. A worker starts with two threads \
+        doc: "Maximum number of threads in each worker (in each of its `event_loops`) that run the application. A worker starts with two threads \
               and adds one when all others are in calls that wait. `auto` allows 64 threads for all workers \
               together, but at least 4 in each: an application that holds one database connection per thread stays \
               below the 100 connections that PostgreSQL accepts by default. With 1, a worker runs one request at a \
@@ -56,6 +59,29 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| shown(builder.config.threads),
+    },
+    Setting {
+        name: "event_loops",
+        section: Section::Workers,
+        short: None,
+        flags: &["event-loops"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: MOST_EVENT_LOOPS,
+            auto: false,
+        },
+        doc: "Number of event loops in each worker. Each has its own connections, queue and `threads`, and accepts its \
+              part of the connections; `queue_size` counts for each, and `body_memory_total` is divided among them. \
+              More than one needs a free-threaded Python whose GIL is disabled, such as python3.14t: with the GIL, \
+              event loops of one process would only wait for each other, and `workers` is what uses several CPUs.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.event_loops = value.number()?;
+            Ok(())
+        },
+        show: |builder| builder.config.event_loops.to_string(),
     },
     Setting {
         name: "worker_class",

@@ -81,6 +81,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("reuse_port", "true", "false", "1"),
     ("workers", "1", "2", "auto"),
     ("threads", "1", "'auto'", "3"),
+    ("event_loops", "1", "2", "3"),
     ("worker_class", "sync", "'gthread'", "gevent"),
     ("thread_idle_timeout", "1", "'2m'", "0"),
     ("gc", "off", "'idle'", "freeze"),

@@ -99,6 +99,14 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         (
+            "event_loops",
+            &[
+                ("0", "at least 1"),
+                ("65", "at most 64"),
+                ("'auto'", "whole number"),
+            ],
+        ),
+        (
             "worker_connections",
             &[("0", "at least 1"), ("1000001", "at most 1000000")],
         ),

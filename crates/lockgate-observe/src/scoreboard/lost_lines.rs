@@ -24,3 +24,23 @@ impl LossyLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use crate::{LossyLog, Scoreboard};
+
+    #[test]
+    fn each_log_has_its_own_count() {
+        let words = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let scoreboard = Scoreboard::new(Vec::leak(words));
+        scoreboard.count_lost_lines(LossyLog::Access, 3);
+        scoreboard.count_lost_lines(LossyLog::Access, 4);
+        scoreboard.count_lost_lines(LossyLog::Error, 1);
+        assert_eq!(LossyLog::ALL.map(|log| scoreboard.lost_lines(log)), [1, 7]);
+        let none = Scoreboard::new(Vec::leak(Vec::new()));
+        none.count_lost_lines(LossyLog::Error, 1);
+        assert_eq!(none.lost_lines(LossyLog::Error), 0);
+    }
+}

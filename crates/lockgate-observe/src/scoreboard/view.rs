@@ -1,6 +1,6 @@
 //! The scoreboard as an operator sees it: each worker with its numbers and the requests that its threads run.
 
-use super::{Call, Scoreboard, ThreadEntry, Totals};
+use super::{Call, Record, Scoreboard, ThreadEntry, Totals, WorkerCounters};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,16 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
+    /// Adds the numbers of a further event loop.
+    fn add(&mut self, record: &Record, counters: &WorkerCounters) {
+        self.connections += record.word(super::CONNECTIONS);
+        self.requests += record.word(super::REQUESTS);
+        self.threads += counters.threads();
+        self.waiting += counters.waiting();
+        self.websockets += counters.upgraded();
+        self.held += counters.held();
+    }
+
     /// How many threads run a request, without those of WebSockets.
     pub fn busy(&self) -> usize {
         let requests = self.calls.iter().filter(|call| call.request.is_some());
@@ -85,7 +95,10 @@ impl Scoreboard {
             1 => State::Serving,
             _ => State::Draining,
         };
-        (pid != 0).then(|| WorkerView {
+        if pid == 0 {
+            return None;
+        }
+        let mut worker = WorkerView {
             slot,
             generation: life >> 1,
             pid,
@@ -102,14 +115,35 @@ impl Scoreboard {
                 .entries()
                 .filter_map(|entry| self.read(entry))
                 .collect(),
-        })
+        };
+        for further in self.further_of(slot) {
+            worker.totals.add(&further.counters.totals());
+            // A predecessor may have had more event loops.
+            if further.counters.pid() == pid {
+                worker.add(&further.record, &further.counters);
+                let calls = further.counters.entries();
+                worker
+                    .calls
+                    .extend(calls.filter_map(|entry| self.read(entry)));
+            }
+        }
+        Some(worker)
+    }
+
+    /// The counters of all event loops that workers of this slot have or had.
+    fn all_counters(self, slot: usize) -> impl Iterator<Item = WorkerCounters> {
+        let further = self.further_of(slot).map(|further| further.counters);
+        self.counters(slot).into_iter().chain(further)
     }
 
     /// The requests that are running: the slot and the process of the worker, and the call. Costs one word for each idle
     /// thread, so that it can be called often.
     pub fn running(self) -> impl Iterator<Item = (usize, u64, Call)> {
         let slots = 0..self.taken().min(Self::MOST_WORKERS);
-        let counters = slots.filter_map(move |slot| Some((slot, self.counters(slot)?)));
+        let counters = slots.flat_map(move |slot| {
+            let all = self.all_counters(slot);
+            all.map(move |counters| (slot, counters))
+        });
         let alive = counters.filter(|(_, counters)| counters.pid() != 0);
         alive.flat_map(move |(slot, counters)| {
             let pid = counters.pid();
@@ -130,16 +164,16 @@ impl Scoreboard {
 
     /// The entries of the threads of the worker of this slot.
     pub fn entries(self, slot: usize) -> impl Iterator<Item = ThreadEntry> {
-        let counters = self.counters(slot);
-        counters.into_iter().flat_map(|counters| counters.entries())
+        self.all_counters(slot)
+            .flat_map(|counters| counters.entries())
     }
 
     /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Scoreboard::clear`].
     pub fn in_flight(self, slot: usize, pid: u32) -> Vec<Call> {
-        let counters = self
-            .counters(slot)
-            .filter(|counters| counters.pid() == u64::from(pid));
-        let entries = counters.iter().flat_map(super::WorkerCounters::entries);
+        let entries = self
+            .all_counters(slot)
+            .filter(|counters| counters.pid() == u64::from(pid))
+            .flat_map(|counters| counters.entries());
         let mut calls: Vec<Call> = entries
             .filter_map(|entry| self.read(entry))
             .filter(|call| call.request.is_some())
@@ -150,15 +184,19 @@ impl Scoreboard {
 
     /// The sums of all workers of this slot, past and present.
     pub fn totals_of(self, slot: usize) -> Option<Totals> {
-        self.counters(slot).map(|counters| counters.totals())
+        let mut totals = self.counters(slot)?.totals();
+        for further in self.further_of(slot) {
+            totals.add(&further.counters.totals());
+        }
+        Some(totals)
     }
 
     /// The sums of all workers, including dead ones.
     pub fn totals(self) -> Totals {
         let mut totals = Totals::default();
         (0..self.taken().min(Self::MOST_WORKERS))
-            .filter_map(|slot| self.counters(slot))
-            .for_each(|counters| totals.add(&counters.totals()));
+            .filter_map(|slot| self.totals_of(slot))
+            .for_each(|one| totals.add(&one));
         totals
     }
 

@@ -6,8 +6,8 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::exceptions;
 use super::traceback::Traceback;
+use super::{exceptions, has_gil};
 use crate::ffi;
 
 pyo3::create_exception!(
@@ -28,7 +28,11 @@ pub(crate) fn current_thread_id(py: Python<'_>) -> PyResult<u64> {
 
 /// The stack of a thread; `None` when it runs no Python code.
 pub(crate) fn traceback_of(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Traceback> {
-    Traceback::of_thread(py, thread).unwrap_or_else(|error| {
+    let traceback = match has_gil() {
+        true => Traceback::of_thread(py, thread),
+        false => Traceback::of_running_thread(py, thread),
+    };
+    traceback.unwrap_or_else(|error| {
         let message = format!(
             "cannot read the stack of a thread: {}",
             exceptions::summary(py, &error)

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 
 use super::{exceptions, threads};
+use crate::ffi;
 
 /// Containers allocated since the last collection that make a young collection due, unless the application's own
 /// threshold is higher. The default of CPython 3.13 and later; earlier versions use 700.
@@ -173,7 +174,10 @@ impl IdleGc {
         if collection != Collection::Off {
             freeze(py)?;
         }
-        if collection == Collection::Freeze {
+        // A free-threaded Python stops all threads for a collection and visits all objects: its own rule for when one is
+        // due takes that into account.
+        let is_pythons = collection == Collection::Idle && ffi::IS_FREE_THREADED_BUILD;
+        if collection == Collection::Freeze || is_pythons {
             return Ok(None);
         }
         let threshold: u64 = gc.call_method0("get_threshold")?.get_item(0)?.extract()?;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 /// At most this many equal lines in a row are shown, as Python does; more of a recursion adds nothing.
 const EQUAL_AT_MOST: usize = 3;
@@ -57,6 +57,24 @@ impl Traceback {
         Ok(Some(Self(frames)))
     }
 
+    /// As [`Traceback::of_thread`], where other threads run at the same time: without a GIL only `faulthandler` may read
+    /// their frames, because it stops them for that (CPython's issue 128400).
+    ///
+    /// # Errors
+    /// When there is no temporary file.
+    pub(crate) fn of_running_thread(py: Python<'_>, thread: u64) -> PyResult<Option<Self>> {
+        let file = py.import("tempfile")?.call_method0("TemporaryFile")?;
+        let options = PyDict::new(py);
+        options.set_item("file", &file)?;
+        options.set_item("all_threads", true)?;
+        py.import("faulthandler")?
+            .call_method("dump_traceback", (), Some(&options))?;
+        file.call_method1("seek", (0,))?;
+        let dump: Vec<u8> = file.call_method0("read")?.extract()?;
+        file.call_method0("close")?;
+        Ok(frames_in(&String::from_utf8_lossy(&dump), thread).map(Self))
+    }
+
     /// As Python prints it, without the trailing newline, and with source lines where the file can be read.
     pub(crate) fn text(&self) -> String {
         let mut sources = HashMap::new();
@@ -93,6 +111,28 @@ impl Traceback {
     }
 }
 
+/// The frames of a thread in a dump of `faulthandler`, which has the innermost first; `None` if it has none.
+fn frames_in(dump: &str, thread: u64) -> Option<Vec<Frame>> {
+    let identifier = format!("hread 0x{thread:016x} ");
+    let mut lines = dump.lines();
+    lines.find(|line| line.contains(&identifier))?;
+    let mut frames: Vec<Frame> = lines.map_while(frame_in).collect();
+    frames.reverse();
+    (!frames.is_empty()).then_some(frames)
+}
+
+/// A line such as `  File "app.py", line 3 in application`.
+fn frame_in(line: &str) -> Option<Frame> {
+    let (file, rest) = line.strip_prefix("  File \"")?.rsplit_once("\", line ")?;
+    let (number, function) = rest.split_once(" in ")?;
+    Some(Frame {
+        file: file.to_owned(),
+        // Instructions that the compiler has added belong to no line.
+        line: number.parse().unwrap_or(0),
+        function: function.to_owned(),
+    })
+}
+
 /// Empty when there is no such file: Python code need not come from a file.
 fn read(file: &str) -> String {
     let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
@@ -109,6 +149,29 @@ mod tests {
             file: file.to_owned(),
             line,
             function: function.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_frames_of_one_thread_are_found_in_a_dump() {
+        let dump = "Thread 0x00007f0000000001 [lockgate-worker] (most recent call first):\n  \
+                    File \"/srv/a \"b\".py\", line 12 in inner\n  \
+                    File \"/srv/app.py\", line ??? in application\n\n\
+                    Current thread 0x00007f0000000002 (most recent call first):\n  \
+                    <no Python frame>\n\n\
+                    Thread 0x00007f0000000003 (most recent call first):\n  \
+                    File \"c.py\", line 1 in f\n";
+        let first = vec![
+            frame("/srv/app.py", 0, "application"),
+            frame("/srv/a \"b\".py", 12, "inner"),
+        ];
+        for (thread, expected) in [
+            (0x7f00_0000_0001, Some(first)),
+            (0x7f00_0000_0002, None),
+            (0x7f00_0000_0003, Some(vec![frame("c.py", 1, "f")])),
+            (0x7f00_0000_0004, None),
+        ] {
+            assert_eq!(frames_in(dump, thread), expected, "{thread:x}");
         }
     }
 

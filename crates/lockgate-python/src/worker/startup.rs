@@ -82,6 +82,20 @@ impl PythonHooks {
         Ok(())
     }
 
+    /// The application may have imported an extension module that needs the GIL.
+    fn warn_of_gil(&self) {
+        if self.config.event_loops > 1 && interpreter::has_gil() {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "an extension module has enabled the GIL: the {} event loops of this worker wait for each other \
+                     (setting: event_loops)",
+                    self.config.event_loops
+                ),
+            );
+        }
+    }
+
     fn warn_of_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
         let found: Vec<String> = py
             .import("lockgate.fork_server")?
@@ -260,6 +274,7 @@ impl PythonHooks {
             );
             None
         });
+        self.warn_of_gil();
         let mut app = WsgiApp::new(
             self.wrapped(py, loaded)?,
             collector,
@@ -456,8 +471,10 @@ pub(crate) fn settings(config: &Config) -> Settings {
             .unwrap_or_default(),
         None => Vec::new(),
     };
+    let has_single_threads = matches!(config.threads, Threads::Count(count) if count.get() == 1);
     Settings {
-        is_multithread: !matches!(config.threads, Threads::Count(count) if count.get() == 1),
+        is_multithread: config.event_loops > 1 || !has_single_threads,
+        has_single_threads,
         is_multiprocess: config.workers > 1,
         is_sendfile_on: config.sendfile,
         root_path: config.root_path.clone(),

@@ -24,6 +24,7 @@ use pyo3::types::PyDict;
 use rustix::fs::{OFlags, fcntl_setfl};
 use signal_hook::low_level::raise;
 
+use crate::ffi;
 use crate::interpreter::{self, exceptions};
 use crate::profiling::{self, LateProfiler, Profiler, Requests};
 
@@ -144,6 +145,10 @@ impl ThreadDumper {
             }
         }
         self.pending = Some(pending);
+        if ffi::IS_FREE_THREADED_BUILD {
+            // The signal's handler would read the frames of threads that run.
+            return Err("Python has not stopped all threads for a dump".to_owned());
+        }
         self.without_gil.dump()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_observe::Level;
-use lockgate_worker::app::ThreadBody;
+use lockgate_worker::app::{IfDue, ThreadBody};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
@@ -236,7 +236,7 @@ impl WsgiApp {
             return Ok(None);
         }
         let py = environ.py();
-        if !self.shared.settings.is_multithread {
+        if self.shared.settings.has_single_threads {
             self.shared.warn_of_single_thread(py);
             return Ok(None);
         }
@@ -410,17 +410,14 @@ impl App for WsgiApp {
         frames.map(|frames| frames.text())
     }
 
-    fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
+    fn interrupt(&self, thread: u64, if_due: IfDue<'_>) -> Option<String> {
         Python::attach(|py| {
             // Formatted at once: as soon as the GIL is released the thread continues, and its end is logged as well.
             let stack = async_exception::traceback_of(py, thread, &self.shared.log);
             let stack = stack.map(|frames| frames.text());
             // Reading the stack allocates, which can trigger a collection: the thread may have run on in the meantime.
-            if !is_due(stack.is_some()) {
-                return None;
-            }
-            async_exception::raise_in(py, thread);
-            stack
+            let mut raise = || async_exception::raise_in(py, thread);
+            if_due(stack.is_some(), &mut raise).then_some(stack)?
         })
     }
 

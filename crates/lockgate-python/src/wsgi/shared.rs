@@ -15,6 +15,8 @@ use pyo3::prelude::*;
 pub(crate) struct Settings {
     /// `wsgi.multithread`
     pub(crate) is_multithread: bool,
+    /// Whether each event loop has one thread.
+    pub(crate) has_single_threads: bool,
     /// `wsgi.multiprocess`
     pub(crate) is_multiprocess: bool,
     /// Whether sendfile(2) may be used for files.

@@ -40,6 +40,8 @@ const COLUMNS: usize = 4;
 const COLUMN_BITS: u32 = 16;
 /// Most requests of one key in one worker.
 const MOST: u64 = (1 << COLUMN_BITS) - 1;
+/// More event loops than a worker may have.
+const EVENT_LOOPS: u64 = 256;
 /// How often a row may be taken away while a request looks for it.
 const MOST_ATTEMPTS: usize = 8;
 
@@ -116,8 +118,9 @@ impl InFlight {
             let Some(word) = row.words.get(slot / COLUMNS) else {
                 return not_counted;
             };
-            // Only this worker adds to its column, on the thread of its event loop: it cannot grow in between.
-            if (word.load(Ordering::SeqCst) >> shift) & MOST == MOST {
+            // Only this worker adds to its column, each of its event loops on one thread: it grows by no more than their
+            // number in between.
+            if (word.load(Ordering::SeqCst) >> shift) & MOST >= MOST - EVENT_LOOPS {
                 return None;
             }
             word.fetch_add(1 << shift, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use lockgate_config::HostPattern;
+use lockgate_config::{Config, HostPattern};
 use lockgate_http::LocalResponse;
 use lockgate_routes::HostName;
 use lockgate_shm::rates::{Decision, Place, RatedKey};
@@ -77,7 +77,7 @@ impl RateLimits {
         }
         let (rates, slot) = match parts.rates {
             Some(rates) => (rates, parts.slot),
-            None => (own_table(parts.config.rate_limits.memory)?, 0),
+            None => (own_rates(parts.config)?, 0),
         };
         rates.enter(slot, std::process::id());
         Some(Self {
@@ -260,8 +260,12 @@ fn refusal(retry_after: Duration) -> Answer {
     Answer::refused(response, "rate_limited")
 }
 
-/// A table of this process alone, for a worker without a supervisor.
-fn own_table(memory: usize) -> Option<Rates> {
+/// A table of this process alone, for a worker without a supervisor. `None`: there are no limits.
+pub fn own_rates(config: &Config) -> Option<Rates> {
+    let memory = config.rate_limits.memory;
+    if config.routes.rate_limits.is_empty() {
+        return None;
+    }
     let plan = RatesPlan { memory, workers: 1 };
     let words: Vec<_> = (0..plan.words()).map(|_| AtomicU64::new(0)).collect();
     // It is all zero and large enough, and so always a table.

@@ -99,6 +99,7 @@ impl EventLoop {
         self.turn.arrived_at = arrived_at;
         self.accepting.arrivals = arrivals;
         let held = self.slots.in_use();
+        self.context.descriptors.record_connections(held);
         let served = self.turn.served;
         let gave_way = (self.accepting.acceptor).give_way(&self.poller, held, served);
         self.pause_after_failure(gave_way);

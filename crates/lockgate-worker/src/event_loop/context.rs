@@ -1,5 +1,5 @@
-//! What the event loop, the connections and the threads of a worker share: settings, application, thread pool, logs and
-//! metrics. It holds neither connections nor the event loop.
+//! What an event loop, its connections and its threads share: settings, application, thread pool, logs and metrics. It
+//! holds neither connections nor the event loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,11 +34,11 @@ use crate::log::access_log::{AccessLog, Entry};
 use crate::log::spans::SpanWriter;
 use crate::log::throttle::{SharedThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
-use crate::poller::Latch;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
 use crate::transport::descriptors::budget::DescriptorBudget;
+use crate::worker_end::WorkerEnd;
 
 /// See the module documentation.
 pub struct Context {
@@ -90,12 +90,11 @@ pub struct Reports {
     shedding: SheddingReport,
 }
 
-/// How the worker's end is announced.
+/// How the event loop's end is announced, and the worker's.
 pub struct Lifecycle {
-    pub finished: Latch,
-    pub is_finished: AtomicBool,
-    /// The worker ends because of its own fault.
-    pub has_failed: AtomicBool,
+    /// The event loop has ended.
+    pub is_over: AtomicBool,
+    pub worker: Arc<WorkerEnd>,
     /// The process may end with the worker, and another worker takes its place.
     pub owns_process: bool,
     pub panic_guard: PanicGuard,
@@ -336,20 +335,20 @@ impl Context {
     pub fn report_fatal(&self, message: &str) {
         if !self.pool.is_over() {
             self.error_log.write(Level::Critical, message);
-            self.lifecycle.has_failed.store(true, Ordering::SeqCst);
-            self.inbox.ask_to_stop(StopMode::Stop);
+            self.lifecycle.worker.fail();
             self.end();
         }
     }
 
-    /// The worker has finished.
+    /// The event loop has finished, and with the last one the worker.
     pub fn end(&self) {
         self.pool.shut_down();
         if let Some(log) = &self.access_log {
             log.close();
         }
         self.metrics.close();
-        self.lifecycle.is_finished.store(true, Ordering::SeqCst);
-        self.lifecycle.finished.set();
+        if !self.lifecycle.is_over.swap(true, Ordering::SeqCst) {
+            self.lifecycle.worker.on_event_loop_over();
+        }
     }
 }

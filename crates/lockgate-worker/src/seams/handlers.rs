@@ -229,7 +229,7 @@ fn a_handler_may_answer_on_another_thread_or_pass_the_request_on_from_there() {
         let handle = start(threads, |_, reply| answer(reply, b"application"));
         let taking = Taking {
             pool: BlockingPool::for_disks(PanicGuard::default()),
-            resume: Arc::clone(&handle.thread.context.inbox) as Arc<dyn Resume>,
+            resume: Arc::clone(&handle.thread().context.inbox) as Arc<dyn Resume>,
             file: Arc::clone(&file),
         };
         add_handler(&handle, taking);

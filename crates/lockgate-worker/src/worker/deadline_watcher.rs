@@ -218,13 +218,14 @@ impl Inspector {
         let stack = self
             .context
             .app
-            .interrupt(call_slot.thread, &mut |has_stack| {
+            .interrupt(call_slot.thread, &mut |has_stack, raise| {
                 let mut call = call_slot.lock();
-                // The call ends on an attached thread, as this one is: either it is over by now or it finds this flag
-                // set.
+                // The call ends under this lock: either it is over by now, or it finds this flag set and the exception
+                // pending.
                 let is_due = call.number == inspection.number && call.stage != Stage::Idle;
                 if is_due {
                     call.is_interrupted = true;
+                    raise();
                     record = self.begin_record(&mut call, has_stack, Instant::now());
                 }
                 is_due
@@ -282,7 +283,8 @@ impl Context {
             return;
         }
         let is_gil_held = is_gil_held || deadlines.is_gil_held(Instant::now());
-        if self.pool.is_single() || is_gil_held {
+        let is_only_thread = self.pool.is_single() && self.lifecycle.worker.has_one_event_loop();
+        if is_only_thread || is_gil_held {
             self.error_log.write(
                 Level::Error,
                 "the stuck call blocks all other calls; this worker aborts and is replaced",
@@ -293,7 +295,7 @@ impl Context {
         }
         match deadlines.ask_for_replacement.get() {
             Some(ask) => ask(reason),
-            None => self.inbox.ask_to_stop(StopMode::Drain),
+            None => self.lifecycle.worker.ask_to_stop(StopMode::Drain),
         }
     }
 }

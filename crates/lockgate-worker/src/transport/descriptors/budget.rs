@@ -4,6 +4,7 @@
 //! Neither kind can take all of what the server may use: bodies on disk leave room for new connections, and connections
 //! for bodies on disk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Descriptors reserved for the application: an eighth of the limit, within these bounds.
@@ -56,53 +57,89 @@ impl Shares {
     }
 }
 
-/// The descriptors of one worker.
+/// The descriptors of an event loop, which shares the worker's with the other event loops.
 #[derive(Debug)]
 pub struct DescriptorBudget {
     shares: Shares,
+    own: Arc<Usage>,
+    others: Vec<Arc<Usage>>,
+}
+
+/// The descriptors that one event loop uses, on a cache line of its own: it changes with each connection.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Usage {
     connections: AtomicUsize,
     files: AtomicUsize,
 }
 
 impl DescriptorBudget {
+    /// For a worker with one event loop.
+    #[cfg(test)]
     pub fn new(wanted_connections: usize, limit: Option<u64>, open: u64) -> Self {
-        Self {
-            shares: Shares::new(wanted_connections, limit, open),
-            connections: AtomicUsize::new(0),
-            files: AtomicUsize::new(0),
-        }
+        Self::shared(1, wanted_connections, limit, open).remove(0)
     }
 
-    /// Sets the number of open connections.
+    /// One for each event loop of a worker.
+    pub fn shared(
+        event_loops: usize,
+        wanted_connections: usize,
+        limit: Option<u64>,
+        open: u64,
+    ) -> Vec<Self> {
+        let shares = Shares::new(wanted_connections, limit, open);
+        let all: Vec<Arc<Usage>> = (0..event_loops).map(|_| Arc::default()).collect();
+        let others_than = |own: &Arc<Usage>| {
+            let others = all.iter().filter(|other| !Arc::ptr_eq(own, other));
+            others.cloned().collect()
+        };
+        let of = |own: &Arc<Usage>| Self {
+            shares,
+            own: Arc::clone(own),
+            others: others_than(own),
+        };
+        all.iter().map(of).collect()
+    }
+
+    /// Sets the number of open connections of this event loop.
     pub fn record_connections(&self, connections: usize) {
-        self.connections.store(connections, Ordering::Relaxed);
+        self.own.connections.store(connections, Ordering::Relaxed);
     }
 
-    /// How many connections may be accepted in addition to `connections`.
+    /// How many connections may be accepted in addition to `connections` of this event loop.
     pub fn room_for_connections(&self, connections: usize) -> usize {
-        let files = self.files.load(Ordering::Relaxed);
-        self.shares.room_for_connections(connections, files)
+        let others = self.others.iter();
+        let others: usize = others
+            .map(|other| other.connections.load(Ordering::Relaxed))
+            .sum();
+        self.shares
+            .room_for_connections(connections.saturating_add(others), self.files())
     }
 
-    /// Counts one more body on disk. False: there is no descriptor for it. Only the leader calls this.
+    /// Counts one more body on disk. False: there is no descriptor for it. Only the leader calls this; leaders of two
+    /// event loops that take the last place at once both get it, from the reserve.
     pub fn take_file(&self) -> bool {
-        let connections = self.connections.load(Ordering::Relaxed);
-        let files = self.files.load(Ordering::Relaxed);
-        let has_room = self.shares.has_room_for_file(connections, files);
+        let connections = self.sum(|usage| &usage.connections);
+        let has_room = self.shares.has_room_for_file(connections, self.files());
         if has_room {
-            self.files.fetch_add(1, Ordering::Relaxed);
+            self.own.files.fetch_add(1, Ordering::Relaxed);
         }
         has_room
     }
 
     /// A body on disk was closed.
     pub fn give_file(&self) {
-        self.files.fetch_sub(1, Ordering::Relaxed);
+        self.own.files.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Number of bodies on disk.
+    /// Number of bodies on disk, of all event loops.
     pub fn files(&self) -> usize {
-        self.files.load(Ordering::Relaxed)
+        self.sum(|usage| &usage.files)
+    }
+
+    fn sum(&self, of: impl Fn(&Usage) -> &AtomicUsize) -> usize {
+        let all = std::iter::once(&self.own).chain(&self.others);
+        all.map(|usage| of(usage).load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -148,5 +185,26 @@ mod tests {
             let expected = (more_connections, one_more_file);
             assert_eq!(found, expected, "{connections} and {files}");
         }
+    }
+
+    #[test]
+    fn event_loops_share_the_descriptors_of_their_worker() {
+        let budgets = DescriptorBudget::shared(3, 100, Some(1024), 24);
+        for (budget, held) in budgets.iter().zip([30, 40, 0]) {
+            budget.record_connections(held);
+        }
+        let rooms = |held: [usize; 3]| {
+            let each = budgets.iter().zip(held);
+            each.map(|(budget, held)| budget.room_for_connections(held))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rooms([30, 40, 0]), [30, 30, 30]);
+        assert_eq!(rooms([60, 41, 7]), [0, 29, 23]);
+        assert!(budgets[0].take_file() && budgets[2].take_file());
+        budgets[2].give_file();
+        assert_eq!(budgets.iter().map(DescriptorBudget::files).max(), Some(1));
+        let last = DescriptorBudget::shared(2, 100, Some(16), 24);
+        assert!(last[0].take_file());
+        assert!(!last[1].take_file(), "the other event loop has taken it");
     }
 }
