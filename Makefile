@@ -140,6 +140,10 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 bench: $(VENV)/.installed-release ## measure the installed release build
 	$(BIN)/python bench/run.py $(BENCH)
 
+.PHONY: bench-everything
+bench-everything: $(VENV)/.installed-release ## measure all that README says, for some twenty minutes
+	$(BIN)/python bench/everything.py $(BENCH)
+
 # Root makes root file systems. dist/ is where wheels are for a release.
 try-install: $(VENV)/.build-tools ## install the wheels of WHEELHOUSE=dist in empty roots, without a network
 	PYTHONPATH=packaging $(BIN)/python -m try_install $(WHEELHOUSE)

@@ -87,6 +87,15 @@ ONE_PROCESS = {"workers": "is one process"}
 SERVERS = (
     _server("lockgate", LOCKGATE, "lockgate", "default", "blocking", package="lockgate"),
     _server("lockgate-t1", LOCKGATE + " --threads 1", "lockgate", package="lockgate"),
+    # What a site may have: logs, metrics, ids, limits, routes, files, compression and the cache.
+    _server(
+        "lockgate-full",
+        LOCKGATE + " -c routes.toml --access-logfile build/access.log --trace"
+        " --admin-bind unix:build/admin.sock --request-timeout 30 --static /static=lua"
+        " --compress --cache 64MiB",
+        "lockgate",
+        package="lockgate",
+    ),
     # The floor: no Python in it.
     _server(
         "rust-only",
