@@ -15,8 +15,9 @@ use super::threads::ThreadState;
 
 /// Most bytes of a chunk that are read. CPython makes chunks of 16 KiB, and larger ones for a frame that needs more.
 const MOST_CHUNK: u64 = 256 << 10;
-/// How often a thread state is copied with its chunk until they belong together.
-const COPIES: u32 = 2;
+/// How often a thread state is copied with its chunk until they belong together. A thread that runs meanwhile changes
+/// them all the time, so the last copy is taken as it is: what is no stack is found out later.
+const COPIES: u32 = 4;
 /// Most chunks that are read for a stack.
 const MOST_CHUNKS: usize = 16;
 
@@ -140,17 +141,13 @@ impl FrameReader {
             if now.current == 0 {
                 return Ok(0);
             }
-            // What the most recent frame was read from may be that of a call that has returned.
-            let current = match layout.thread.current {
-                CurrentFrame::Indirect { .. } if now.current != thread.current => None,
-                _ => current,
+            // What has the address of the most recent frame may be that of a call that has returned.
+            let is_same = match layout.thread.current {
+                CurrentFrame::Direct(_) => true,
+                CurrentFrame::Indirect { .. } => now.current == thread.current,
             };
-            match current {
-                Some(current) if now.chunk.0 == thread.chunk.0 || copies == COPIES => {
-                    return Ok(current);
-                }
-                None if copies == COPIES => return Err(Unreadable::Memory),
-                _ => {}
+            if copies == COPIES || is_same && now.chunk.0 == thread.chunk.0 {
+                return current.ok_or(Unreadable::Memory);
             }
             thread = now;
             copies += 1;

@@ -2,10 +2,13 @@
 
 mod process;
 
+use std::cell::Cell;
+
 use super::*;
 use crate::profiling::code_cache::MOST_CODES;
 use crate::profiling::frames::RawFrame;
 use crate::profiling::layout::tests::PUBLISHED_3_13;
+use crate::profiling::memory::Part;
 use crate::profiling::threads::MOST_THREADS;
 use process::{FakeProcess, FakeThreads};
 
@@ -212,6 +215,54 @@ fn a_thread_that_has_run_since_its_state_was_read_is_read_where_it_is_now() {
             let read = FrameReader::default().read(&&case.process, &case.layout, &state, &mut raw);
             assert_eq!(read.map(|()| raw.frames.len()), expected, "{version:?}");
         }
+    }
+}
+
+/// A process whose first thread calls and returns whenever its memory is read.
+struct Restless<'a> {
+    process: &'a FakeProcess,
+    /// Where the thread state has the address of the address of the most recent frame, and two such addresses.
+    place: u64,
+    controls: [u64; 2],
+    reads: Cell<usize>,
+}
+
+impl Memory for Restless<'_> {
+    fn read_parts(&self, parts: &mut [Part<'_>]) {
+        self.process.read_parts(parts);
+        self.reads.set(self.reads.get() + 1);
+        let control = self.controls[self.reads.get() % 2];
+        self.process.put_word(self.place, control);
+    }
+}
+
+#[test]
+fn a_thread_that_never_rests_is_read_all_the_same() {
+    for version in [(3, 11), (3, 12)] {
+        let case = Case::new(version);
+        let stack: &[(u64, i64)] = &[(VIEW, 9), (MAIN, 2)];
+        case.process.put_threads(&case.layout, &[(70, stack)]);
+        let target = FakeProcess::target(case.layout);
+        let mut list = ThreadList::new(case.layout, target.runtime, target.tid_offset);
+        let mut state = list.read(&&case.process).unwrap()[0];
+        let CurrentFrame::Indirect { at, frame } = case.layout.thread.current else {
+            panic!("{version:?}");
+        };
+        // In memory that the thread has anyway.
+        let other = state.ident + 96;
+        let current = FakeProcess::frame(&case.layout, 0);
+        case.process.put_word(other + frame as u64, current);
+        let memory = Restless {
+            process: &case.process,
+            place: state.address + at as u64,
+            controls: [state.current, other],
+            reads: Cell::new(0),
+        };
+        state.current = other;
+        let mut raw = RawStack::default();
+        let read = FrameReader::default().read(&memory, &case.layout, &state, &mut raw);
+        assert_eq!((read, raw.frames.len()), (Ok(()), 2), "{version:?}");
+        assert_eq!(memory.reads.get(), 4, "the first copies are not trusted");
     }
 }
 
