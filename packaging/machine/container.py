@@ -6,6 +6,7 @@ network with a loopback interface, an overlay that takes all changes, or a read-
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -104,7 +105,11 @@ class Container:
                 stdout=output,
                 stderr=output,
             )
-        self._await_start(started)
+        try:
+            self._await_start(started)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -122,18 +127,31 @@ class Container:
         subprocess.run(["rm", "-rf", "--one-file-system", self._directory.name], check=True)
 
     def _await_start(self, started: Path) -> None:
+        """Returns when process 1 has its root, or has already ended."""
         assert self._unshare is not None
         deadline = time.monotonic() + 30
         descriptor = os.open(started, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            while not os.read(descriptor, 10):
-                if self._unshare.poll() is not None or time.monotonic() > deadline:
+            while True:
+                # A short command may end at any moment, after it has started.
+                has_ended = self._unshare.poll() is not None
+                if _has_arrived(descriptor):
+                    break
+                if has_ended or time.monotonic() > deadline:
                     raise RuntimeError(f"the container has not started: {self.log()}")
-                time.sleep(0.01)
+                time.sleep(0.005)
         finally:
             os.close(descriptor)
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
-        self.pid = int(children.read_text().split()[0])
+        while self._unshare.poll() is None:
+            with contextlib.suppress(OSError, IndexError):
+                self.pid = int(children.read_text().split()[0])
+                # Before it changes its root, what enters the container would enter this machine's.
+                if not os.path.samefile(f"/proc/{self.pid}/root", "/"):
+                    return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"process 1 has no root: {self.log()}")
+            time.sleep(0.005)
 
     def _process_one(self, root: Path) -> list[str]:
         # env and unshare are those of this machine: the root may have neither.
@@ -277,3 +295,11 @@ class Container:
             text=True,
             errors="replace",
         )
+
+
+def _has_arrived(descriptor: int) -> bool:
+    """Whether something was written to a FIFO."""
+    try:
+        return bool(os.read(descriptor, 10))
+    except BlockingIOError:
+        return False
