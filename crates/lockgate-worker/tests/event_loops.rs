@@ -86,7 +86,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn connections_are_spread_over_all_event_loops_as_evenly_as_over_workers() {
     for count in [2, 4] {
-        // On a busy machine an event loop may be absent for for that time that others take its part.
+        // On a busy machine an event loop may be absent until others have taken its part.
         let is_even = (0..10).any(|_| {
             let server =
                 Server::start_with(1, event_loops(count), |_, reply| answer_with_thread(reply));
