@@ -98,7 +98,7 @@ complete -c lockgate -n '__lockgate_is_at ' -l acme-ca-certs -r -F -d 'File of f
 complete -c lockgate -n '__lockgate_is_at ' -l http2 -l no-http2 -d 'Speak HTTP/2 beside HTTP/1.1'
 complete -c lockgate -n '__lockgate_is_at ' -l http2-max-concurrent-streams -x -d 'Maximum number of requests of one HTTP/2 connection that are in progress at the same time'
 complete -c lockgate -n '__lockgate_is_at ' -s w -l workers -x -a 'auto' -d 'Number of worker processes'
-complete -c lockgate -n '__lockgate_is_at ' -l threads -x -a 'auto' -d 'Maximum number of threads in each worker (in each of its event_loops) that run the application'
+complete -c lockgate -n '__lockgate_is_at ' -l threads -x -a 'auto' -d 'Maximum number of threads in each worker that run the application'
 complete -c lockgate -n '__lockgate_is_at ' -l event-loops -x -d 'Number of event loops in each worker'
 complete -c lockgate -n '__lockgate_is_at ' -s k -l worker-class -x -a 'sync gthread gevent' -d 'gunicorn\'s class of workers'
 complete -c lockgate -n '__lockgate_is_at ' -l thread-idle-timeout -x -d 'Time after which an idle thread ends'

@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 4096,
             auto: true,
         },
-        doc: "Maximum number of threads in each worker (in each of its `event_loops`) that run the application. A worker starts with two threads \
+        doc: "Maximum number of threads in each worker that run the application. A worker starts with two threads \
               and adds one when all others are in calls that wait. `auto` allows 64 threads for all workers \
               together, but at least 4 in each: an application that holds one database connection per thread stays \
               below the 100 connections that PostgreSQL accepts by default. With 1, a worker runs one request at a \
