@@ -47,6 +47,7 @@ SOURCES = {
         *(f"lockgate-history/src/{name}.rs" for name in ("point", "paths", "slow")),
     ],
     "events": [*LOG, *HISTORY, "lockgate-history/src/event.rs"],
+    "failures": [*LOG, *HISTORY, "lockgate-history/src/failure.rs"],
 }
 
 
