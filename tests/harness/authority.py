@@ -12,6 +12,8 @@ from harness.requirements import require_program
 from harness.wire import Response, Wire, request
 
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+#: The extensions of a certificate that is no authority's.
+LEAF = "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n"
 
 
 class Authority:
@@ -21,7 +23,9 @@ class Authority:
         self.directory = directory
         self.openssl = require_program("openssl", package="openssl")
         self.certfile, self.keyfile = directory / "ca.pem", directory / "ca.key"
-        self._run("req", "-x509", *CURVE, "-days", "2", "-subj", f"/CN={name}",
+        # RFC 5280 §4.2.1.3 wants it; Python 3.13 and later check that.
+        usage = "keyUsage=critical,keyCertSign,cRLSign"
+        self._run("req", "-x509", *CURVE, "-days", "2", "-subj", f"/CN={name}", "-addext", usage,
                   "-keyout", self.keyfile, "-out", self.certfile)  # fmt: skip
 
     def issue(self, name: str, *alternatives: str, subject: str = "") -> tuple[Path, Path]:
@@ -31,7 +35,7 @@ class Authority:
         extensions = self.directory / f"{name}.ext"
         # Without an extension it would be of version 1, which is refused.
         names = f"subjectAltName={','.join(alternatives)}\n" if alternatives else ""
-        extensions.write_text("basicConstraints=CA:FALSE\n" + names)
+        extensions.write_text(LEAF + names)
         self._run("req", "-new", *CURVE, "-utf8", "-subj", subject or f"/CN={name}",
                   "-keyout", keyfile, "-out", request)  # fmt: skip
         self._run("x509", "-req", "-days", "2", "-in", request, "-CA", self.certfile,
@@ -48,7 +52,7 @@ class Authority:
         settings.write_text(
             "[ca]\ndefault_ca=this\n[this]\ndefault_md=sha256\npolicy=any\nx509_extensions=leaf\n"
             f"database={database}\nnew_certs_dir={self.directory}\nrand_serial=yes\n"
-            "[any]\ncommonName=supplied\n[leaf]\nbasicConstraints=CA:FALSE\n"
+            f"[any]\ncommonName=supplied\n[leaf]\n{LEAF}"
         )
         self._run("req", "-new", *CURVE, "-subj", f"/CN={name}", "-keyout", keyfile,
                   "-out", request)  # fmt: skip

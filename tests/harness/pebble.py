@@ -28,7 +28,11 @@ class Authority:
         self.directory = directory
         self.certificate = directory / "ca.pem"
         self.key = directory / "ca.key"
-        self._openssl("-keyout", self.key, "-out", self.certificate, "-subj", "/CN=Test CA")
+        self._openssl(
+            *("-keyout", self.key, "-out", self.certificate, "-subj", "/CN=Test CA"),
+            # RFC 5280 §4.2.1.3 wants it; Python 3.13 and later check that.
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        )
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """Certificate and key for `name` and localhost."""
