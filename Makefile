@@ -63,7 +63,7 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
+.PHONY: help serve test test-debian pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
 	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install images-test release test-upgrade
 
 help: ## list the targets
@@ -91,6 +91,10 @@ pages: $(VENV)/.installed-$(BUILD) $(VENV)/.pages ## run every command and examp
 test-again:
 	@echo "make: the tests that failed run once more, one at a time"
 	$(BIN)/python -m pytest --verbose --last-failed --last-failed-no-failures none $(PYTEST)
+
+# An interpreter that this system does not have, in a root directory that mmdebstrap makes; cargo is Debian's too.
+test-debian: ## run pytest with a Python of Debian, as root: PYTHON=python3.15
+	PYTHONPATH=tests python3 -m interpreters $(PYTHON) $(PYTEST)
 
 # Memcheck reports reads of uninitialised memory, and accesses out of bounds or after free.
 unsafe: $(VENV)/.installed-$(BUILD) $(VENV)/.development ## run the tests of the unsafe modules under valgrind

@@ -1,0 +1,1 @@
+"""Runs the tests with interpreters of Debian releases: `python -m interpreters python3.15`."""

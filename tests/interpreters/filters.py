@@ -1,0 +1,10 @@
+"""Which warnings are errors, as PYTHONWARNINGS has them: the last one that fits counts."""
+
+FILTERS = [
+    "error::DeprecationWarning",
+    "error::PendingDeprecationWarning",
+    # Pyramid 2.1 imports pkg_resources, which says this of each package with a namespace.
+    "ignore:Deprecated call to `pkg_resources.declare_namespace:DeprecationWarning",
+    # Tests fork in processes with threads on purpose, as applications do.
+    "ignore:This process:DeprecationWarning",
+]
