@@ -28,7 +28,7 @@ use crate::reloading::FileReports;
 use crate::settings_source::{FoundFile, Sources};
 use crate::shared_logs::SharedLogs;
 use crate::uwsgi::UwsgiModule;
-use crate::worker::control::RunningWorker;
+use crate::worker::control::{RunningWorker, runs_remote_scripts};
 use crate::worker::faulthandler_log::FaulthandlerLog;
 use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
@@ -153,6 +153,7 @@ impl PythonHooks {
                 stack_log: self.stack_log.clone(),
                 loggers: self.loggers.clone(),
                 hooks: self.gunicorn.clone(),
+                runs_remote_scripts: runs_remote_scripts(py),
             });
             let worker: Arc<dyn WorkerControl> = worker_control.clone();
             let code = py.detach(|| context.run(&worker));

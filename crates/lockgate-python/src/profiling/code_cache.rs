@@ -126,6 +126,14 @@ impl CodeCache {
             identity,
             uses: 0,
         };
+        // When its memory was freed meanwhile, that of its texts may have had another content already.
+        let mut again = vec![0; header.len()];
+        let is_alive = memory.read(address, &mut again)
+            && self.layout.code.identity(&again) == identity
+            && has_references(&again);
+        if !is_alive {
+            return Err(Unreadable::NotCode);
+        }
         self.made = self.made.wrapping_add(1);
         entry.insert_entry(code);
         Ok(())
@@ -177,6 +185,14 @@ impl Code {
             && text(self.identity.file).as_deref() == Some(&self.file)
             && text::table(memory, self.identity.line_table).as_deref() == Some(&self.line_table)
     }
+}
+
+/// Whether the memory of an object still is one: it begins with the count of its references, and with an address or
+/// zero when it is free. Counts have 32 bits (from Python 3.14 on as their type, before that in fact), addresses more.
+fn has_references(object: &[u8]) -> bool {
+    let word = word_at(object, 0);
+    // The highest 16 bits are flags of Python 3.14 and later.
+    word & 0xffff_ffff != 0 && (word >> 32) & 0xffff == 0
 }
 
 impl CodeLayout {

@@ -274,7 +274,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What CPython 3.13.0 publishes.
-    pub(crate) const PUBLISHED_3_13: [u64; WORDS] = [
+    const PUBLISHED_3_13: [u64; WORDS] = [
         8750607829840520312,
         51183856,
         0,
@@ -341,10 +341,39 @@ pub(super) mod tests {
         0,
     ];
 
+    /// What CPython 3.14.10 publishes after the first word.
+    const PUBLISHED_3_14: [u64; WORDS - 1] = [
+        51251952, 0, 316616, 784, 808, 225864, 7280, 7272, 7344, 7360, 7408, 7688, 7672, 7680, 16,
+        7784, 0, 7800, 7792, 7992, 0, 832, 0, 8, 16, 72, 152, 160, 232, 32, 88, 8, 0, 56, 80, 74,
+        64, 0, 216, 112, 120, 128, 136, 68, 52, 96, 104, 208, 0, 16, 8, 416, 24, 88, 168, 40, 32,
+        16, 40, 24, 16, 200, 24,
+    ];
+
+    /// What CPython 3.15.2 publishes after the first word.
+    const PUBLISHED_3_15: [u64; WORDS - 1] = [
+        51315440, 0, 346568, 912, 936, 226240, 7272, 7264, 7336, 7352, 7400, 7592, 7576, 7584, 16,
+        7736, 0, 7752, 7744, 7944, 0, 888, 0, 8, 16, 72, 80, 88, 96, 176, 184, 256, 32, 36, 40,
+        136, 288, 0, 88, 8, 0, 56, 80, 74, 64, 0, 216, 112, 120, 128, 136, 68, 52, 96, 104, 208, 0,
+        16, 8, 424, 24, 88, 168,
+    ];
+
+    /// What this version of CPython has at the beginning of `_PyRuntime`; before 3.13 that is not read.
+    pub(crate) fn published(minor: u8) -> [u64; WORDS] {
+        let rest = match minor {
+            14 => PUBLISHED_3_14,
+            15 => PUBLISHED_3_15,
+            _ => return PUBLISHED_3_13,
+        };
+        std::array::from_fn(|index| match index {
+            0 => PUBLISHED_3_13[0],
+            _ => rest[index - 1],
+        })
+    }
+
+    /// The expected values are those that a C program with `Py_BUILD_CORE` prints.
     #[test]
     fn the_layout_that_python_publishes_is_that_of_its_headers() {
-        let layout = Layout::of((3, 13), &PUBLISHED_3_13).unwrap();
-        let expected = Layout {
+        let python_3_13 = Layout {
             runtime_size: 283_320,
             interpreters: 632,
             next_interpreter: 7264,
@@ -362,7 +391,39 @@ pub(super) mod tests {
             },
             ..PYTHON_3_12
         };
-        assert_eq!(layout, expected);
+        let python_3_14 = Layout {
+            runtime_size: 316_616,
+            interpreters: 808,
+            next_interpreter: 7272,
+            threads: 7344,
+            frame: FrameLayout {
+                size: 80,
+                owner: Some(74),
+                ..PYTHON_3_12.frame
+            },
+            code: CodeLayout {
+                size: 208,
+                ..PYTHON_3_12.code
+            },
+            ..python_3_13
+        };
+        let python_3_15 = Layout {
+            runtime_size: 346_568,
+            interpreters: 936,
+            next_interpreter: 7264,
+            threads: 7336,
+            thread: ThreadLayout {
+                size: 272,
+                ident: 176,
+                chunk: Some(256),
+                ..python_3_13.thread
+            },
+            ..python_3_14
+        };
+        for (minor, expected) in [(13, python_3_13), (14, python_3_14), (15, python_3_15)] {
+            let layout = Layout::of((3, minor), &published(minor));
+            assert_eq!(layout, Ok(expected));
+        }
     }
 
     #[test]
@@ -376,7 +437,7 @@ pub(super) mod tests {
         assert_eq!(changed(1, 0x030e_0000), Unsupported::NoOffsets);
         assert_eq!(changed(2, 1), Unsupported::Build("free-threaded"));
         assert_eq!(changed(26, u64::MAX), Unsupported::NoOffsets);
-        for version in [(3, 9), (3, 15), (4, 0)] {
+        for version in [(3, 9), (3, 16), (4, 0)] {
             let refused = Layout::of(version, &PUBLISHED_3_13).unwrap_err();
             assert_eq!(refused, Unsupported::Version(version.0, version.1));
         }

@@ -31,8 +31,9 @@ const CUT: &str = "…";
 /// number of rounds.
 const LOOKED_AT_EVERY: u64 = 16;
 
-/// The file of code that no program has: Python 3.12 and later call `__init__` by it.
-const SHIM: &str = "<shim>";
+/// The files of code that no program has: Python calls `__init__` by it, in 3.12 from the first one, later from the
+/// second one.
+const SHIMS: [&str; 2] = ["<shim>", "__init__"];
 
 /// A thread that waits for the GIL wakes in less time than that: each switch interval, by default 5 ms.
 const GIL_WAIT: Duration = Duration::from_millis(15);
@@ -317,7 +318,7 @@ impl<M: Memory, T: Threads> Sampler<M, T> {
         let mut is_lasting = !self.raw.is_cut;
         for raw in frames.iter().take(shown).rev() {
             let (code, unit) = self.codes.of(raw).ok_or(Unreadable::NotCode)?;
-            if code.file == SHIM {
+            if SHIMS.contains(&code.file.as_str()) {
                 is_lasting = false;
                 continue;
             }

@@ -24,6 +24,18 @@ pub(crate) struct RunningWorker {
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
     pub(crate) loggers: Loggers,
     pub(crate) hooks: Option<Arc<WorkerHooks>>,
+    /// Whether another process may have this one run a script ([`runs_remote_scripts`]).
+    pub(crate) runs_remote_scripts: bool,
+}
+
+/// Whether Python runs scripts of `sys.remote_exec` and `python -m pdb -p` (PEP 768, from Python 3.14 on, unless
+/// `PYTHON_DISABLE_REMOTE_DEBUG` or `-X disable-remote-debug` forbids it).
+pub(crate) fn runs_remote_scripts(py: Python<'_>) -> bool {
+    let is_enabled = || -> PyResult<bool> {
+        let name = "is_remote_debug_enabled";
+        py.import("sys")?.getattr(name)?.call0()?.extract()
+    };
+    is_enabled().unwrap_or(false)
 }
 
 impl WorkerControl for RunningWorker {
@@ -66,14 +78,20 @@ impl WorkerControl for RunningWorker {
     }
 
     /// Called once a second, which is when references of the last response are dropped: otherwise an idle worker would
-    /// keep a large body until its next request.
+    /// keep a large body until its next request. Python runs remote scripts on the main thread, and like signal
+    /// handlers only when asked to.
     fn is_finished(&self) -> bool {
         let is_finished = self.handle.is_finished();
         self.log.report_losses();
         self.loggers.report_losses();
         // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
-        if !is_finished && deferred_drops::is_pending() && self.handle.is_idle() {
-            Python::attach(deferred_drops::run);
+        if !is_finished && self.handle.is_idle() {
+            if deferred_drops::is_pending() {
+                Python::attach(deferred_drops::run);
+            }
+            if self.runs_remote_scripts {
+                self.interrupted();
+            }
         }
         is_finished
     }

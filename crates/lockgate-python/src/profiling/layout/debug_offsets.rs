@@ -24,28 +24,42 @@ const THREADS: usize = 9;
 /// More than any offset into a thread state, a frame or a code object.
 const MOST: u64 = 4096;
 
-/// Where the words of an object begin.
+/// In code objects, the distance from the number of the first line to a number that no other code object has. It is not
+/// published; in the headers of CPython (cpython/code.h) it is the same from 3.12 to 3.15.
+const VERSION_AFTER_LINE: usize = 24;
+
+/// Where the words of an object begin, and those that each version has elsewhere in it.
 struct Places {
     thread: usize,
+    /// In a thread state: the word of what pthread_self(3) returns, and that of the chunk.
+    ident: usize,
+    chunk: usize,
     frame: usize,
     code: usize,
-    /// In code objects, after the number of the first line: a number that no other has. It is not published.
-    version_after_line: Option<usize>,
 }
 
 pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsupported> {
     let places = match minor {
         13 => Places {
             thread: 19,
+            ident: 5,
+            chunk: 7,
             frame: 28,
             code: 34,
-            version_after_line: Some(24),
         },
         14 => Places {
             thread: 22,
+            ident: 5,
+            chunk: 7,
             frame: 31,
             code: 39,
-            version_after_line: None,
+        },
+        15 => Places {
+            thread: 22,
+            ident: 8,
+            chunk: 10,
+            frame: 39,
+            code: 47,
         },
         _ => return Err(Unsupported::Version(3, minor)),
     };
@@ -64,7 +78,7 @@ pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsuppor
     let thread = |index| object(places.thread, index);
     let frame = |index| object(places.frame, index);
     let code = |index| object(places.code, index);
-    let chunk = thread(7)?;
+    let chunk = thread(places.chunk)?;
     let first_line = code(5)?;
     Ok(Layout {
         runtime_size: words[RUNTIME_SIZE],
@@ -76,7 +90,7 @@ pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsuppor
             // With the word that follows: the end of the frames.
             size: chunk + 16,
             next: thread(2)?,
-            ident: thread(5)?,
+            ident: thread(places.ident)?,
             current: CurrentFrame::Direct(thread(4)?),
             chunk: Some(chunk),
         },
@@ -94,7 +108,7 @@ pub(super) fn layout(minor: u8, words: &[u64; WORDS]) -> Result<Layout, Unsuppor
             name: code(3)?,
             first_line,
             line_table: code(4)?,
-            version: places.version_after_line.map(|after| first_line + after),
+            version: Some(first_line + VERSION_AFTER_LINE),
             lines: LineFormat::Locations,
         },
         text: TextLayout {

@@ -7,12 +7,12 @@ use std::cell::Cell;
 use super::*;
 use crate::profiling::code_cache::MOST_CODES;
 use crate::profiling::frames::RawFrame;
-use crate::profiling::layout::tests::PUBLISHED_3_13;
+use crate::profiling::layout::tests::published;
 use crate::profiling::memory::Part;
 use crate::profiling::threads::MOST_THREADS;
 use process::{FakeProcess, FakeThreads};
 
-const VERSIONS: [(u8, u8); 4] = [(3, 10), (3, 11), (3, 12), (3, 13)];
+const VERSIONS: [(u8, u8); 6] = [(3, 10), (3, 11), (3, 12), (3, 13), (3, 14), (3, 15)];
 const MAIN: u64 = 0x8000_0000;
 const VIEW: u64 = 0x8100_0000;
 
@@ -34,7 +34,7 @@ struct Case {
 
 impl Case {
     fn new(version: (u8, u8)) -> Self {
-        let layout = Layout::of(version, &PUBLISHED_3_13).unwrap();
+        let layout = Layout::of(version, &published(version.1)).unwrap();
         let process = FakeProcess::new(&layout);
         process.put_code(&layout, MAIN, ("main", "/srv/app.py", 10, table(&layout)));
         process.put_code(
@@ -381,6 +381,28 @@ fn a_full_cache_of_code_loses_nothing_of_the_stack_that_is_read() {
     codes.learn(&memory, &stack).unwrap();
     for frame in &stack {
         assert!(codes.of(frame).is_some(), "{:#x}", frame.code);
+    }
+}
+
+#[test]
+fn code_that_is_freed_while_it_is_read_is_no_code() {
+    let case = Case::new((3, 14));
+    let stack = [RawFrame {
+        code: MAIN,
+        instruction: 0,
+    }];
+    // How many references an object has, or the next free place, or none.
+    for (first_word, expected) in [
+        (1, Ok(())),
+        (0xffff_ffff, Ok(())),
+        (0x0004_0000_c000_0000, Ok(())),
+        (0, Err(Unreadable::NotCode)),
+        (0x7f3a_2b1c_0640, Err(Unreadable::NotCode)),
+    ] {
+        let mut codes = CodeCache::new(case.layout, FakeProcess::target(case.layout).code_class);
+        case.process.put_word(MAIN, first_word);
+        let learned = codes.learn(&&case.process, &stack);
+        assert_eq!(learned, expected, "{first_word:#x}");
     }
 }
 

@@ -110,6 +110,7 @@ impl FakeProcess {
         self.put_word(table_at + LENGTH as u64, table.len() as u64);
         self.put_bytes(table_at + BYTES as u64, table);
         self.put(address, code.size);
+        self.put_word(address, 1);
         self.put_word(address + CLASS as u64, CODE_CLASS);
         self.put_word(address + code.name as u64, name_at);
         self.put_word(address + code.file as u64, file_at);
