@@ -185,7 +185,10 @@ def test_a_profile_can_go_to_a_pipe_and_to_standard_output(listener, tmp_path):
         (["status"], '{"name": "lockgate"}'),
         (["metrics"], "x 1\n"),
         (["events", "--json"], '{"name": "lockgate", "events": [{}], "last": 0}'),
-        (["stacks"], '{"name": "lockgate", "workers": []}'),
+        (
+            ["stacks"],
+            '{"name": "lockgate", "workers": [{"slot": 0, "pid": 7, "problem": "ended"}]}',
+        ),
     ],
 )
 def test_output_that_cannot_be_written_is_one_line(listener, tmp_path, arguments, answer):
