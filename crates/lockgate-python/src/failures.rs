@@ -12,6 +12,7 @@ use lockgate_history::{Cause, Failure, FailureLog, MOST_FAILURE_FRAMES, PendingF
 use lockgate_observe::{Running, Scoreboard, request_label};
 use lockgate_profile::Frame;
 use lockgate_worker::Handle;
+use lockgate_worker::os::thread_id;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple, PyType};
 
@@ -124,8 +125,7 @@ fn current() -> Option<(&'static Recorder, Running)> {
 impl Recorder {
     /// The request that this thread runs.
     fn current(&self) -> Option<Running> {
-        let own = rustix::thread::gettid().as_raw_nonzero().get();
-        let own = u64::try_from(own).ok()?;
+        let own = u64::from(thread_id());
         let mut entries = self.scoreboard.entries(self.slot);
         let entry = entries.find(|entry| entry.current().is_some_and(|(tid, _)| tid == own))?;
         entry.read()?.request
