@@ -38,11 +38,14 @@ thread_local! {
 }
 
 impl Number {
+    /// In turn, as the kernel numbers threads: a number that was just freed may still be in a lock.
     fn take() -> Self {
-        for (word, first) in LIVE.iter().zip((0..).step_by(64)) {
-            let next = |bits: u64| (bits != u64::MAX).then(|| bits | (bits + 1));
-            if let Ok(before) = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next) {
-                return Self(first + before.trailing_ones());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        for _ in 0..THREADS {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed) % THREADS;
+            let bit = 1 << (number % 64);
+            if LIVE[number as usize / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+                return Self(number);
             }
         }
         Self(THREADS - 1)
