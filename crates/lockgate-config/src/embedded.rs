@@ -131,6 +131,7 @@ mod tests {
             memory_limit: None,
             memory_total: 1 << 40,
             has_gil: true,
+            measures_memory: true,
         };
         let inputs = Inputs {
             arguments: &["lockgate".into()],

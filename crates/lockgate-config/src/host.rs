@@ -13,6 +13,8 @@ pub struct Host {
     pub memory_total: u64,
     /// Whether Python runs one thread at a time (the GIL).
     pub has_gil: bool,
+    /// Whether the memory of a process can be read.
+    pub measures_memory: bool,
 }
 
 /// Memory for one worker: an interpreter with a framework and a mid-sized application.
@@ -96,6 +98,7 @@ mod tests {
                 memory_limit,
                 memory_total,
                 has_gil: true,
+                measures_memory: true,
             };
             assert_eq!(host.suitable_workers().0, expected, "{host:?}");
         }
@@ -109,6 +112,7 @@ mod tests {
             memory_limit: None,
             memory_total: 24 * GIB,
             has_gil: true,
+            measures_memory: true,
         };
         assert_eq!(
             host.suitable_workers().1,
@@ -120,6 +124,7 @@ mod tests {
             memory_limit: Some(GIB / 2),
             memory_total: 24 * GIB,
             has_gil: true,
+            measures_memory: true,
         };
         assert_eq!(
             host.suitable_workers().1,

@@ -93,6 +93,7 @@ mod tests {
             memory_limit,
             memory_total: 8 * GIB,
             has_gil: true,
+            measures_memory: true,
         }
     }
 

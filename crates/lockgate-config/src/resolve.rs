@@ -371,6 +371,12 @@ fn bound_memory(
     let mut reasons = Vec::new();
     for (name, bound) in bounds {
         let bytes = bound.bytes(host);
+        if bytes > 0 && !host.measures_memory {
+            let requirement =
+                "must be 0 on this system, where Lockgate cannot measure the memory of a worker"
+                    .to_owned();
+            return Err(refuse(name, bound, requirement));
+        }
         let Some(reason) = bound.reason(host) else {
             continue;
         };
@@ -401,6 +407,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_memory_limit_needs_a_system_whose_processes_can_be_measured() {
+        for (limit, measures_memory, mistake) in [
+            ("256M", true, None),
+            ("0", false, None),
+            ("256M", false, Some("max_worker_memory")),
+        ] {
+            let arguments = ["lockgate", "--max-worker-memory", limit, "a:b"].map(OsString::from);
+            let host = Host {
+                affinity: 2,
+                cpu_quota: None,
+                memory_limit: None,
+                memory_total: 1 << 40,
+                has_gil: true,
+                measures_memory,
+            };
+            let resolved = resolve(&Inputs {
+                arguments: &arguments,
+                environment: &[],
+                file: None,
+                keywords: None,
+                host: &host,
+            });
+            let found = resolved.err().map(|mistakes| mistakes[0].to_string());
+            let found = found.map(|text| {
+                assert!(
+                    text.ends_with("cannot measure the memory of a worker"),
+                    "{text}"
+                );
+                text.split(' ').next().map(str::to_owned)
+            });
+            assert_eq!(
+                found.flatten().as_deref(),
+                mistake,
+                "{limit} {measures_memory}"
+            );
+        }
+    }
+
+    #[test]
     fn several_event_loops_need_a_python_without_a_gil() {
         for (event_loops, has_gil, is_valid) in [
             ("1", true, true),
@@ -416,6 +461,7 @@ mod tests {
                 memory_limit: None,
                 memory_total: 1 << 40,
                 has_gil,
+                measures_memory: true,
             };
             let resolved = resolve(&Inputs {
                 arguments: &arguments,

@@ -28,6 +28,7 @@ const MACHINE: Host = Host {
     memory_total: 24 << 30,
     // So that every setting can have its values.
     has_gil: false,
+    measures_memory: true,
 };
 
 /// Arguments without the program's name.
