@@ -354,11 +354,12 @@ fn a_worker_that_has_all_that_can_be_counted_gets_no_more() {
     let rates = table(1 << 16, 4);
     rates.enter(0, 1);
     let key = rates.key_hash(1, b"a");
-    let places: Vec<_> = (0..65_535)
+    // A column has 16 bits, and 256 event loops may add to it at the same moment.
+    let places: Vec<_> = (0..65_279)
         .map(|_| rates.acquire(key, 0, u32::MAX).unwrap())
         .collect();
     assert_eq!(rates.acquire(key, 0, u32::MAX), None);
-    assert_eq!(rates.in_flight(key), 65_535);
+    assert_eq!(rates.in_flight(key), 65_279);
     places.into_iter().for_each(|place| rates.release(place));
     assert_eq!(rates.in_flight(key), 0);
 }
