@@ -7,14 +7,8 @@ use crate::connection::Protocol;
 
 /// A turn's responses are sent together, but at most this many, and at most this long after the first.
 /// Flask, 64 connections: 83 µs a request when each is sent at once, 55 with 1 ms, 53 with 4 ms (design.md §4).
-/// Sending and reading leave the caches cold: with 28 calls between, the first takes 66 µs, the next ones 42, 40, 39,
-/// and the last 37.
-const FLUSH_AFTER: usize = 64;
-const FLUSH_WITHIN: Duration = Duration::from_millis(4);
-
-/// If there are fewer responses than this after this time, the calls are long: waiting for more of them saves little.
-const FEW: usize = 16;
-const FLUSH_FEW_WITHIN: Duration = Duration::from_millis(2);
+pub const FLUSH_AFTER: usize = 64;
+pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 
 impl EventLoop {
     /// Takes a connection whose response is complete; it is flushed with the others of this turn.
@@ -33,7 +27,7 @@ impl EventLoop {
             return false;
         }
         let since = *self.unflushed_since.get_or_insert(now);
-        is_due(self.unflushed.len(), now.saturating_duration_since(since))
+        self.unflushed.len() >= FLUSH_AFTER || now.saturating_duration_since(since) >= FLUSH_WITHIN
     }
 
     /// Drives a connection for a thread that waits for its client and leads no event loop: with one thread no other
@@ -70,32 +64,5 @@ impl EventLoop {
             self.resume(token);
         }
         self.unflushed_slots = tokens;
-    }
-}
-
-/// Whether `count` responses, the first of them as old as `age`, have to be sent.
-fn is_due(count: usize, age: Duration) -> bool {
-    count >= FLUSH_AFTER || age >= FLUSH_WITHIN || count < FEW && age >= FLUSH_FEW_WITHIN
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_responses_to_short_calls_wait_longer_for_each_other() {
-        for (count, micros, due) in [
-            (1, 0, false),
-            (1, 1999, false),
-            (1, 2000, true),
-            (15, 2000, true),
-            (16, 2000, false),
-            (63, 3999, false),
-            (63, 4000, true),
-            (64, 0, true),
-        ] {
-            let age = Duration::from_micros(micros);
-            assert_eq!(is_due(count, age), due, "{count} responses after {age:?}");
-        }
     }
 }
