@@ -8,7 +8,7 @@ from harness.requirements import missing
 
 PAGES = documents()
 # Each skipped block is one that a reader meets untested: with another one this number changes.
-SKIPPED = 20
+SKIPPED = 21
 
 
 def name_of(page):
