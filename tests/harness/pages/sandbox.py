@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,7 @@ def _mounts(directory: Path) -> str:
     lines += [f"mkdir {PLACE}", f"mount --bind {shlex.quote(str(directory))} {PLACE}"]
     repository = shlex.quote(str(ROOT))
     lines += [
+        *_opened(ROOT),
         "mount -o remount,bind,ro /",
         f"mount --bind {repository} {repository}",
         f"mount -o remount,bind,ro {repository}",
@@ -108,6 +110,23 @@ def _mounts(directory: Path) -> str:
         "mkdir -p /var/log/nginx /run/lock",
     ]
     return "\n".join(lines)
+
+
+def _opened(repository: Path) -> list[str]:
+    """Commands after which users that a page makes reach the repository, as below `mktemp -d`."""
+    # What `chmod` opens in memory is left.
+    parents = [parent for parent in repository.parents if parent not in (Path("/"), Path("/root"))]
+    closed = [parent for parent in parents if not parent.stat().st_mode & stat.S_IXOTH]
+    if not closed or os.geteuid() != 0:
+        return []
+    place = shlex.quote(str(repository))
+    return [
+        "mkdir /mnt/repository",
+        f"mount --bind {place} /mnt/repository",
+        f"mount -t tmpfs -o mode=0755 tmpfs {shlex.quote(str(closed[-1]))}",
+        f"mkdir -p {place}",
+        f"mount --bind /mnt/repository {place}",
+    ]
 
 
 def environment() -> Path:
