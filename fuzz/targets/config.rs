@@ -18,6 +18,8 @@ const HOST: Host = Host {
     cpu_quota: Some(1.5),
     memory_limit: None,
     memory_total: 8 << 30,
+    has_gil: true,
+    measures_memory: true,
 };
 
 const FILE: &str = "lockgate.toml";
