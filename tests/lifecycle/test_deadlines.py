@@ -289,8 +289,10 @@ def test_a_response_at_the_very_deadline_is_whole_and_leaves_the_next_request_al
                 response = wire.response()
                 statuses[response.status] += 1
                 if response.wants_close():
-                    assert response.status == 504
+                    assert response.status in (503, 504)
                     wire.expect_close()
+                    break
+                if response.status == 503:  # on a busy machine the late call keeps its thread
                     break
                 assert response.body == b"in time"
                 wire.send(request("GET", "/pid"))
@@ -298,8 +300,8 @@ def test_a_response_at_the_very_deadline_is_whole_and_leaves_the_next_request_al
                 if response.status == 504:  # a busy machine
                     break
                 assert response.body == str(worker).encode()
-    assert set(statuses) == {200, 504}, statuses
-    assert min(statuses.values()) > 5, statuses
+    assert {200, 504} <= set(statuses) <= {200, 503, 504}, statuses
+    assert statuses[200] > 5 and statuses[504] > 5, statuses
     # Whatever was raised was raised in the call that was late.
     assert "Error handling request" not in server.errors
 

@@ -45,7 +45,7 @@ def test_what_since_when_where_after_what_and_is_it_us_take_no_click(incident, b
     holds("!!usual(state.long)")
     holds("document.title.startsWith('Nothing stands out')")
     began = incident.begin()
-    holds("document.title.includes('p95') && !!(held.result && held.result.change)")
+    holds("document.title.includes('(usually') && !!(held.result && held.result.change)")
     what, since, code, changed, us = browser.evaluate(
         "[...document.querySelectorAll('#facts dd')].map(dd => dd.innerText)"
     )
