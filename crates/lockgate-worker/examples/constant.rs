@@ -13,12 +13,13 @@
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::BodyLength;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Reply, Request, Worker};
+use rustix::time::{ClockId, clock_gettime};
 
 struct Constant {
     sleep: Duration,
@@ -37,13 +38,19 @@ fn compute(steps: u64) -> u64 {
     std::hint::black_box(word)
 }
 
-/// How many steps take this long, measured once on an idle machine.
+/// How many steps take this much CPU time, measured once.
 fn steps_of(time: Duration) -> u64 {
     const TRIED: u64 = 50_000_000;
-    let began = Instant::now();
+    let began = cpu_seconds();
     compute(std::hint::black_box(TRIED));
-    let per_step = began.elapsed().as_secs_f64() / TRIED as f64;
+    let per_step = (cpu_seconds() - began) / TRIED as f64;
     (time.as_secs_f64() / per_step) as u64
+}
+
+/// The CPU time of this thread.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn number_in_environment(name: &str) -> Option<usize> {
