@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -83,13 +84,11 @@ class Pebble:
             **settings,
         }
         config.write_text(json.dumps({"pebble": settings}))
-        names = [*("-dns01", f"127.0.0.1:{self.dns}"), *("-defaultIPv6", "")]
-        off = [f"-{one}=" for one in ("management", "http01", "https01", "tlsalpn01")]
         variables = {"PEBBLE_VA_NOSLEEP": "1", **(environment or {})}
         self.log = directory / "pebble.log"
         self.processes: list[subprocess.Popen[bytes]] = []
         for command in (
-            [dns, *names, *off],
+            [dns, *dns_flags(dns, f"127.0.0.1:{self.dns}")],
             [pebble, "-config", str(config), "-dnsserver", f"127.0.0.1:{self.dns}"],
         ):
             with self.log.open("ab") as log:
@@ -132,6 +131,8 @@ class Pebble:
             process.wait()
 
     def _is_ready(self) -> bool:
+        for process in self.processes:
+            assert process.poll() is None, f"{process.args} ended: {self.log.read_text()}"
         try:
             return bool(self._fetch("/roots/0"))
         except (OSError, urllib.error.URLError):
@@ -143,6 +144,20 @@ class Pebble:
         with urllib.request.urlopen(url, context=context, timeout=5) as answer:
             text: str = answer.read().decode()
             return text
+
+
+def dns_flags(program: str, address: str) -> list[str]:
+    """For a pebble-challtestsrv that answers DNS queries at `address`, with 127.0.0.1, and does
+    nothing else.
+
+    The flag of the address has another name in Pebble 2.10 than in 2.4, and DNS over HTTPS is new.
+    """
+    usage = subprocess.run([program, "-help"], capture_output=True, text=True, timeout=30).stderr
+    known = set(re.findall(r"^ +-([\w-]+)", usage, re.MULTILINE))
+    assert known, f"{program} -help lists no flag: {usage!r}"
+    off = known & {"management", "http01", "https01", "tlsalpn01", "doh"}
+    dns = "dnsserver" if "dnsserver" in known else "dns01"
+    return [f"-{dns}={address}", "-defaultIPv6=", *(f"-{one}=" for one in sorted(off))]
 
 
 def presented(port: int, name: str, context: ssl.SSLContext) -> dict[str, Any] | None:
