@@ -124,9 +124,11 @@ def test_a_step_stays_in_its_request(terminal, tmp_path, stop):
 
     for turn in (1, 2):
         window.expect(r"\(Pdb\) ", since=begin)
-        for _ in range(3):
+        line = ""
+        # The first prompt is at the line of the call from Python 3.13 on, before that at the next.
+        while "-> return" not in line:
             names.append(type_and_expect("p name\n", r"^'(name\d)'\n\(Pdb\) ")[1])
-            type_and_expect("n\n", r"(?s)-> .*\(Pdb\) ")
+            line = type_and_expect("n\n", r"(?s)-> .*\(Pdb\) ")[0]
         type_and_expect("n\n", r"(?s)--Return--.*\(Pdb\) ")
         begin = len(window.seen)
         # This step leaves the call. The next request has the prompt then.
@@ -136,7 +138,8 @@ def test_a_step_stays_in_its_request(terminal, tmp_path, stop):
             within=30,
             what="an answer",
         )
-    assert names in (["name1"] * 3 + ["name2"] * 3, ["name2"] * 3 + ["name1"] * 3)
+    steps = len(names) // 2
+    assert names in (["name1"] * steps + ["name2"] * steps, ["name2"] * steps + ["name1"] * steps)
     assert [one.wait() for one in requests] == ["name1", "name2"]
 
 
@@ -222,7 +225,6 @@ def test_a_breakpoint_of_a_job_in_the_background_stops_the_job(terminal):
     window = terminal("bash", "--norc", "-i")
     window.type(" ".join(DEV) + " &\n")
     request = Request(url_in(window) + "/stops")
-    window.expect(r"-> |Stopped")
 
     def is_stopped():
         window.type("jobs\n")

@@ -5,6 +5,9 @@ FILTERS = [
     "error::PendingDeprecationWarning",
     # Pyramid 2.1 imports pkg_resources, which says this of each package with a namespace.
     "ignore:Deprecated call to `pkg_resources.declare_namespace:DeprecationWarning",
+    # gripcontrol 4.4 and pubcontrol, which signs its requests.
+    "ignore:datetime.datetime.utcnow() is deprecated:DeprecationWarning:gripcontrol.gripcontrol",
+    "ignore:datetime.datetime.utcnow() is deprecated:DeprecationWarning:pubcontrol.utilities",
     # Tests fork in processes with threads on purpose, as applications do.
     "ignore:This process:DeprecationWarning",
 ]
