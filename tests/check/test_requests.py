@@ -1,9 +1,12 @@
 """The environ of the check is the server's, and what an application has of its server is there."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from harness import request, run
+from lockgate.check import driving
+from lockgate.check.recorder import Recorder
 from lockgate.check.requests import Request, Site, environ
 
 KEYS = """
@@ -73,3 +76,28 @@ def test_a_path_is_decoded_as_pep_3333_has_it():
     assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/shop", "/\xff\xe2\x82\xac")
     assert found["REQUEST_URI"] == "/%ff%E2%82%AC?a=%ff"
     assert "CONTENT_LENGTH" not in found
+
+
+@pytest.mark.parametrize("slow", ["call", "first piece", "second piece"])
+def test_a_stream_is_open_only_after_its_first_bytes(monkeypatch, slow):
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(driving, "time", clock)
+
+    def spend(name):
+        clock.now += (driving.MOST_SECONDS + 1) * (name == slow)
+
+    def pieces():
+        spend("first piece")
+        yield b"a"
+        spend("second piece")
+        yield b"b"
+
+    def app(environ, start_response):
+        spend("call")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return pieces()
+
+    outcome = driving.Outcome(Request("GET", "/"))
+    driving.exchange(app, environ(outcome.request, Site()), outcome, Recorder())
+    assert outcome.is_open is (slow == "second piece")

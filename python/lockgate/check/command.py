@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from lockgate.admin_command import duration
@@ -163,6 +164,10 @@ def end() -> None:
         # The import or a request has started it.
         os.kill(pid, signal.SIGTERM)
     atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # Closed, missing, or a full disk: nothing of the report is in them.
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
 
 
 def unknown_rule(names: Sequence[str]) -> str | None:

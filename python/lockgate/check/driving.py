@@ -144,7 +144,6 @@ def exchange(
         outcome.headers = pairs(headers)
         return write
 
-    ends = time.monotonic() + MOST_SECONDS
     body = application(variables, start_response)
     if any(body_rules.iterable(body)):
         # The validator has reported it.
@@ -155,7 +154,8 @@ def exchange(
             is_enough = outcome.length > MOST_BYTES or count > MOST_PIECES
             if is_enough or outcome.request.leaves:
                 break
-            if time.monotonic() > ends:
+            # Not from the call on: the first response may take long, and be complete.
+            if outcome.began is not None and time.monotonic() > outcome.began + MOST_SECONDS:
                 # As an event stream that sends a heartbeat.
                 outcome.is_open = True
                 break

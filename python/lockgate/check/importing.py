@@ -221,9 +221,10 @@ def describe(one: socket.socket, inode: str) -> Socket | None:
 
 
 def children() -> dict[int, str]:
-    """Running child processes and their names."""
+    """Running child processes that outlive this one if nothing ends them, and their names."""
     found = {}
     own = str(os.getpid())
+    tracker = resource_tracker()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = entry.read_text(errors="replace")
@@ -231,6 +232,14 @@ def children() -> dict[int, str]:
             continue
         name, _, rest = text.partition("(")[2].rpartition(")")
         fields = rest.split()
-        if len(fields) > 1 and fields[1] == own and fields[0] != "Z":
-            found[int(entry.parent.name)] = name
+        pid = int(entry.parent.name)
+        if len(fields) > 1 and fields[1] == own and fields[0] != "Z" and pid != tracker:
+            found[pid] = name
     return found
+
+
+def resource_tracker() -> int | None:
+    """That of multiprocessing, which any lock starts from Python 3.14 on. It ends by itself."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid: int | None = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
+    return pid
