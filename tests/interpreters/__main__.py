@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -43,10 +44,26 @@ def main() -> int:
         return code or 1
     found = results.read(file)
     print(found.text())
-    date = time.strftime("%d %B %Y")
-    system = f"Debian {root.SUITES[options.python]}, {platform.machine()}, {date}"
-    print(found.row(options.python, system))
+    interpreter, libc = versions(directory, options.python)
+    system = f"Debian {root.SUITES[options.python]} ({libc}), {platform.machine()}"
+    what = "all tests but those of `docs`"
+    if pytest:
+        what = f"`pytest {shlex.join(pytest)}`"
+    date = f"{time.localtime().tm_mday} {time.strftime('%B %Y')}"
+    print(found.row(interpreter, system, f"{what}, with `DeprecationWarning` as an error", date))
     return code
+
+
+def versions(directory: Path, python: str) -> tuple[str, str]:
+    """Of the interpreter and of the C library, as the row has them."""
+    file = TREE / "target" / f"{python}.versions"
+    code = (
+        "import platform, sys; open(sys.argv[1], 'w').write("
+        "f'CPython {platform.python_version()}|glibc {platform.libc_ver()[1]}')"
+    )
+    enter.run(directory, TREE, [f"{virtualenv(python)}/bin/python", "-c", code, str(file)])
+    interpreter, libc = file.read_text().split("|")
+    return interpreter, libc
 
 
 def missing() -> str | None:

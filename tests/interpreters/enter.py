@@ -14,8 +14,15 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Packages come over the network of this system, which may have certificates of its own.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SHARED_FILES = (CERTIFICATES, Path("/etc/resolv.conf"))
-#: What tells clients of registries how to reach them.
-PASSED = ("PIP_", "CARGO_HTTP_", "CARGO_NET_", "CARGO_PROFILE_")
+#: What tells clients of registries how to reach them, and cargo how to build.
+PASSED = (
+    "PIP_",
+    "CARGO_BUILD_",
+    "CARGO_HTTP_",
+    "CARGO_INCREMENTAL",
+    "CARGO_NET_",
+    "CARGO_PROFILE_",
+)
 
 #: Arguments: the root, the tree, the number of shared paths, these, and the command.
 SCRIPT = """
@@ -37,7 +44,8 @@ while [ "$count" -gt 0 ]; do
     shift
     count=$((count - 1))
 done
-exec chroot "$root" sh -c 'cd "$1" && shift && exec "$@"' - "$tree" "$@"
+# The shell has the number 1 and reaps what has lost its parent, as init does; no test does that.
+exec chroot "$root" sh -c 'cd "$1" && shift && "$@"; exit $?' - "$tree" "$@"
 """
 
 

@@ -16,10 +16,12 @@ class Results:
     #: How many tests were skipped, by the reason.
     skipped: Counter[str]
 
-    def row(self, python: str, system: str) -> str:
+    def row(self, interpreter: str, system: str, what: str, date: str) -> str:
         """A row of docs/platforms.md."""
-        counts = f"{self.passed:,} passed, {len(self.failed)} failed"
-        return f"| {python} | {system} | {counts}, {self.skipped.total()} skipped |"
+        total = self.passed + len(self.failed) + self.skipped.total()
+        counts = f"{total:,} tests: {self.passed:,} passed, {self.skipped.total()} were skipped"
+        counts = f"{counts}, {len(self.failed)} failed"
+        return f"| {interpreter} | {system} | {what} | {counts} | {date} |"
 
     def text(self) -> str:
         lines = [f"failed: {name}" for name in self.failed]

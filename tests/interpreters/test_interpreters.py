@@ -47,6 +47,7 @@ def test_results_count_each_test_once(tmp_path):
     found = results.read(file)
     failed = ("tests.http.test_a::test_two[x]",)
     assert found == results.Results(1, failed, Counter({"no nginx": 2}))
-    row = "| 3.15.2 | sid | 1 passed, 1 failed, 2 skipped |"
-    assert found.row("3.15.2", "sid") == row
+    counts = "4 tests: 1 passed, 2 were skipped, 1 failed"
+    row = f"| CPython 3.15.2 | sid | all | {counts} | 1 May 2026 |"
+    assert found.row("CPython 3.15.2", "sid", "all", "1 May 2026") == row
     assert found.text() == f"failed: {failed[0]}\nskipped: 2 × no nginx"
