@@ -35,9 +35,9 @@ server = lockgate.Server(hello, port=0)
 
 def run(program, within=30):
     code = PREAMBLE + textwrap.dedent(program)
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=within
-    )
+    # From 3.12 on Python warns of each fork in a process with threads.
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=within)
 
 
 def output(program, within=30):

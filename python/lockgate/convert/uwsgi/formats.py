@@ -35,6 +35,8 @@ class Item:
 Format = Callable[[str, str | None, Magic, str], Iterator[Item]]
 
 BLANK = " \t\r"
+#: Of JSON objects and lists inside each other.
+MOST_LEVELS = 100
 
 
 def read_ini(text: str, section: str | None, magic: Magic, name: str) -> Iterator[Item]:
@@ -200,10 +202,20 @@ def json_items(line: int, key: str, value: object) -> Iterator[Item]:
 
 
 def json_text(key: str, value: object) -> str:
-    try:
-        return json.dumps(value)
-    except RecursionError:
-        raise ConversionError(f"{key}: has too many objects inside each other") from None
+    # Python's own limit depends on its version: 3.12 writes more levels than others.
+    level, parts = 0, [value]
+    while parts:
+        level += 1
+        if level > MOST_LEVELS:
+            raise ConversionError(f"{key}: has too many objects inside each other")
+        parts = [part for one in parts for part in parts_of(one)]
+    return json.dumps(value)
+
+
+def parts_of(value: object) -> list[object]:
+    if isinstance(value, Pairs):
+        return [part for _, part in value]
+    return list(value) if isinstance(value, list) else []
 
 
 def json_key_lines(text: str) -> Iterator[int]:
