@@ -4,6 +4,7 @@ import json
 import re
 from urllib.parse import urlencode
 
+from harness.patience import eventually
 from harness.process import run
 from harness.wire import Wire, request
 
@@ -15,6 +16,9 @@ class Admin:
         self.path = directory / "admin.sock"
         self.address = f"unix:{self.path}"
         self.server = start(app, "--admin-bind", self.address, *arguments, wait=wait, **options)
+        if wait:
+            # A worker that is ready may not have written its first status yet.
+            eventually(self.workers, what="a worker in /status")
 
     def ask(self, target, method="GET"):
         with Wire(str(self.path)) as wire:

@@ -1,8 +1,8 @@
 """Flask and Django over HTTP/2, on several threads and one connection."""
 
+import asyncio
 import hashlib
 import io
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -71,12 +71,18 @@ def test_a_download_of_ten_megabytes_arrives_whole(client):
     assert response.content == bytes(range(256)) * 40_960
 
 
-def test_ten_downloads_at_once_arrive_whole(client):
-    with ThreadPoolExecutor(10) as pool:
-        found = pool.map(lambda _: client.get("/download?megabytes=2").content, range(10))
-        assert {hashlib.sha256(one).hexdigest() for one in found} == {
-            hashlib.sha256(bytes(range(256)) * 8_192).hexdigest()
-        }
+def test_ten_downloads_at_once_arrive_whole(server):
+    async def download():
+        options = {"http1": False, "http2": True, "base_url": server.url, "timeout": 30}
+        async with httpx.AsyncClient(**options) as client:
+            calls = [client.get("/download?megabytes=2") for _ in range(10)]
+            return await asyncio.gather(*calls)
+
+    # On threads httpcore 1.0 may send the headers of a stream behind those of the next one.
+    responses = asyncio.run(download())
+    assert {hashlib.sha256(one.content).hexdigest() for one in responses} == {
+        hashlib.sha256(bytes(range(256)) * 8_192).hexdigest()
+    }
 
 
 def test_a_hundred_slow_views_over_one_connection(server):

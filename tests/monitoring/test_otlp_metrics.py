@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from harness import eventually
@@ -141,9 +142,13 @@ def test_a_collector_that_never_answers_delays_no_request(start):
 def named(server, ending):
     def find():
         for pid in server.workers():
-            with open(f"/proc/{pid}/comm") as comm:
-                if comm.read().strip().endswith(ending):
-                    return pid
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+            except (FileNotFoundError, ProcessLookupError):
+                # It has ended meanwhile.
+                continue
+            if name.endswith(ending):
+                return pid
         return None
 
     return eventually(find, what=f"a process whose name ends with {ending}")

@@ -43,6 +43,13 @@ class ViewsTest(Base):
     def test_view(self):
         self.assertEqual(self.read("/"), "example view")
 
+    def test_many_requests_at_the_same_time(self):
+        # Without the database: from Python 3.12 on queries of several threads at the same time fail
+        # on one connection to SQLite, also with Django's own live server.
+        with ThreadPoolExecutor(8) as pool:
+            pages = list(pool.map(lambda _: self.read("/"), range(100)))
+        self.assertEqual(set(pages), {"example view"})
+
     def test_404(self):
         with self.assertRaises(HTTPError) as caught:
             urlopen(self.live_server_url + "/unknown")
@@ -100,11 +107,6 @@ class DatabaseTest(Base):
     def test_a_request_in_a_request(self):
         query = urlencode({"of": self.live_server_url})
         self.assertEqual(self.read(f"/subview/?{query}"), "from a fixture")
-
-    def test_many_requests_at_the_same_time(self):
-        with ThreadPoolExecutor(8) as pool:
-            pages = list(pool.map(lambda _: self.read("/notes/"), range(100)))
-        self.assertEqual(set(pages), {"from a fixture"})
 
 
 class StaticTest(StaticLiveServerTestCase):
