@@ -49,9 +49,10 @@ def make(count, size=0):
 
 
 def make_and_wait(path):
-    """Garbage without a request; the file appears when it was collected."""
-    make(5_000)
+    """Garbage without a request: after the response. The file appears when it was collected."""
+    wait_until(Path(f"{path}.answered").exists)
     collections = SEEN["collections"]
+    make(5_000)
     if wait_until(lambda: SEEN["collections"] > collections):
         Path(path).touch()
 

@@ -299,5 +299,5 @@ def test_an_upgrade_evaluates_the_configuration_in_its_trial(site, start):
     site.write("raw_env = ['COLOUR=blue']")
     server.signal(signal.SIGUSR2)
     server.wait_for_log(r"reload: done", within=30)
-    assert server.get("/").body == b"blue"
+    eventually(lambda: server.get("/").body == b"blue", what="the new worker answers")
     assert server.stop() == 0

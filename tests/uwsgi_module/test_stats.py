@@ -48,7 +48,7 @@ def test_a_unix_socket_as_uwsgi_writes_it_and_the_admin_listener_beside_it(start
     path, port = tmp_path / "stats.sock", free_port()
     arguments = ["--uwsgi-stats", str(path), "--admin-bind", f"127.0.0.1:{port}"]
     server = start("gates:app", *arguments)
-    assert eventually(lambda: path.exists() and document(str(path)), what="a document")["workers"]
+    eventually(lambda: path.exists() and document(str(path))["workers"], what="a worker")
     with socket.create_connection(("127.0.0.1", port)) as admin:
         admin.sendall(b"GET /uwsgi HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200 OK" in admin.recv(65536)

@@ -64,6 +64,7 @@ def test_idle_collects_what_threads_of_the_application_leave_when_no_request_com
     server = start("collector:app", "--gc", "idle")
     collected = tmp_path / "collected"
     state(server, f"/background?{collected}")
+    (tmp_path / "collected.answered").touch()
     eventually(collected.exists, what="a collection without a request")
 
 
