@@ -32,7 +32,6 @@ SYSTEM_LIBRARIES = {
     # musl is one library; no libgcc_s is in Alpine's image.
     "musllinux": {"libc.so"},
 }
-EXPORTS = frozenset({"PyInit__lockgate"})
 THIRD_PARTY = "THIRD-PARTY.txt"
 
 
@@ -142,12 +141,22 @@ def module_fits(wheel: Wheel, expected: Expectation) -> Iterable[str]:
     yield from library_faults(elf.read(wheel.members[wanted]), expected.target)
 
 
+def entry_points(target: Target) -> frozenset[str]:
+    """The functions by which CPython loads the module."""
+    names = {"PyInit__lockgate"}
+    # PEP 793; PyO3 defines both.
+    if target.python >= "cp315":
+        names.add("PyModExport__lockgate")
+    return frozenset(names)
+
+
 def library_faults(library: elf.SharedLibrary, target: Target) -> Iterable[str]:
     """What keeps a shared library from being the extension module of `target`."""
     if library.architecture != target.architecture:
         yield f"the module is for {library.architecture}"
-    if library.exports != EXPORTS:
-        yield f"the module exports {sorted(library.exports)[:5]}, not only {sorted(EXPORTS)}"
+    wanted = entry_points(target)
+    if library.exports != wanted:
+        yield f"the module exports {sorted(library.exports)[:5]}, not only {sorted(wanted)}"
     for name in sorted(library.libraries - SYSTEM_LIBRARIES[target.libc]):
         yield f"the module needs {name}, which {target.policy} does not have"
     for name, version in sorted(library.versions):

@@ -303,7 +303,7 @@ def test_a_wheel_of_another_name_or_size_is_found(good):
 
 LIBRARY = elf.SharedLibrary(
     architecture="x86_64",
-    exports=checks.EXPORTS,
+    exports=checks.entry_points(HOST),
     libraries=frozenset({"libc.so.6"}),
     versions=frozenset({("GLIBC", (2, 17)), ("GCC", (4, 2, 0))}),
     search_paths=(),
@@ -317,7 +317,7 @@ LIBRARY = elf.SharedLibrary(
     [
         ({}, None),
         ({"architecture": "aarch64"}, "the module is for aarch64"),
-        ({"exports": checks.EXPORTS | {"AES_encrypt"}}, "exports ['AES_encrypt'"),
+        ({"exports": checks.entry_points(HOST) | {"AES_encrypt"}}, "exports ['AES_encrypt'"),
         ({"libraries": frozenset({"libssl.so.3"})}, "needs libssl.so.3, which manylinux2014"),
         ({"versions": frozenset({("GLIBC", (2, 34))})}, "GLIBC 2.34, newer than manylinux2014"),
         ({"versions": frozenset({("GLIBC_PRIVATE", ())})}, "needs GLIBC_PRIVATE"),
@@ -330,6 +330,14 @@ def test_a_module_that_an_old_system_cannot_load_is_found(change, fault):
     target = targets.Target("cp313", "manylinux", "x86_64")
     found = list(checks.library_faults(replace(LIBRARY, **change), target))
     assert (not found) if fault is None else fault in found[0]
+
+
+def test_a_module_for_python_3_15_has_both_of_its_entry_points():
+    target = targets.Target("cp315", "manylinux", "x86_64")
+    both = LIBRARY.exports | {"PyModExport__lockgate"}
+    assert not list(checks.library_faults(replace(LIBRARY, exports=both), target))
+    (fault,) = checks.library_faults(LIBRARY, target)
+    assert fault.startswith("the module exports ['PyInit__lockgate'], not only")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +355,7 @@ def test_a_module_for_musl_needs_musl_alone(change, faults):
 
 def test_the_module_of_this_machine_is_read(module, tmp_path):
     library = elf.read(module)
-    assert library.exports == checks.EXPORTS
+    assert library.exports == checks.entry_points(HOST)
     assert library.architecture == platform.machine()
     assert not library.has_symbol_table
     # A module of the interpreter is linked against a versioned C library.
@@ -376,7 +384,7 @@ def test_the_wheel_that_is_tested_has_what_published_ones_have():
     ]
     assert found == []
     (module,) = (name for name in wheel.members if name.endswith(".so"))
-    assert elf.read(wheel.members[module]).exports == checks.EXPORTS
+    assert elf.read(wheel.members[module]).exports == checks.entry_points(target)
 
 
 def vendored(folder, name, source="pub fn f() {}"):
