@@ -100,6 +100,8 @@ def make(recipe: Recipe, directory: Path) -> None:
         f"--variant={recipe.variant}",
         f"--architectures={recipe.architecture}",
         f"--include={','.join(recipe.packages)}",
+        # It would ask arch-test whether the emulator is there, which has been registered.
+        *(["--skip=check/qemu"] if recipe.is_emulated else []),
         recipe.suite,
         str(directory),
     ]
