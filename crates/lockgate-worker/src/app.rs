@@ -75,6 +75,7 @@ pub trait App: Send + Sync + 'static {
 
 /// The application as one of several event loops has it: with a reference count that no other event loop writes. Every
 /// method is passed on.
+#[repr(align(64))]
 pub(crate) struct Counted(pub(crate) Arc<dyn App>);
 
 impl App for Counted {

@@ -65,6 +65,7 @@ struct PoolState {
 }
 
 /// See the module documentation.
+#[repr(align(64))]
 pub struct ThreadPool {
     state: Mutex<PoolState>,
     /// Maximum threads that run the application at a time.

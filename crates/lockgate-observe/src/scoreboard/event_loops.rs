@@ -15,6 +15,8 @@ use super::{
 const RECORDS: usize = RECORD;
 /// Offset of the counters.
 const COUNTERS: usize = RECORDS + RECORD * MOST_FURTHER;
+/// In bytes.
+const CACHE_LINE: usize = RECORD * size_of::<AtomicU64>();
 /// The word of a record that names its owner; 0: it is free.
 const OWNER: usize = RECORD - 1;
 
@@ -51,8 +53,12 @@ impl WorkerSlot {
 impl Scoreboard {
     /// A scoreboard of this process alone, on which each event loop is a worker and sees the others. Its memory is never freed.
     pub fn without_counters(workers: usize) -> Self {
-        let words = (0..PREFIX + RECORD * workers).map(|_| AtomicU64::new(0));
-        Self::new(Vec::leak(words.collect()))
+        let needed = PREFIX + RECORD * workers;
+        // The allocator aligns to less than a cache line.
+        let words = (0..needed + RECORD - 1).map(|_| AtomicU64::new(0));
+        let words: &[AtomicU64] = Vec::leak(words.collect());
+        let start = words.as_ptr().align_offset(CACHE_LINE);
+        Self::new(words.get(start..start + needed).unwrap_or(words))
     }
 
     /// The further event loops that accept connections now: their places and counts.

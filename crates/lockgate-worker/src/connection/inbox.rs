@@ -61,6 +61,7 @@ pub enum Returned {
 }
 
 /// See the module documentation.
+#[repr(align(64))]
 pub struct Inbox {
     returns: HandBack<Returned>,
     waker: Waker,

@@ -41,6 +41,7 @@ use crate::transport::descriptors::budget::DescriptorBudget;
 use crate::worker_end::WorkerEnd;
 
 /// See the module documentation.
+#[repr(align(64))]
 pub struct Context {
     pub config: Arc<Config>,
     /// For listeners that speak TLS.

@@ -6,6 +6,7 @@ use super::EventLoop;
 use super::context::Context;
 
 /// An event loop that threads take turns to run.
+#[repr(align(64))]
 pub struct SharedEventLoop {
     context: Arc<Context>,
     event_loop: Mutex<EventLoop>,

@@ -75,6 +75,7 @@ fn is_safe(byte: u8) -> bool {
 
 /// Makes ids of 128 bits without a system call: a counter goes through a permutation, so that an id does not recur in a
 /// worker, and is mixed with a key of the worker, so that those of two workers differ. They can be guessed.
+#[repr(align(64))]
 pub struct IdGenerator {
     counter: AtomicU64,
     key: u64,

@@ -15,6 +15,7 @@ const ALWAYS_HELD: usize = 8 * 1024;
 
 /// A worker's memory for bodies: free blocks, and the number of bytes in use.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct BodyPool {
     /// Maximum bytes in use (`body_memory_total`).
     limit: usize,

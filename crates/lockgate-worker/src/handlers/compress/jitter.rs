@@ -2,19 +2,20 @@
 //!
 //! See docs/compression.md for what it is worth.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// As many lengths are possible. Django's GZipMiddleware has 101.
 const LENGTHS: u64 = 128;
 
+thread_local! {
+    /// A random key and a count, of each thread: all event loops would write a count of the process.
+    static SEQUENCE: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
+}
+
 /// The next length of padding. SipHash with a random key: cheap, and an attacker cannot tell what comes next.
 pub fn padding() -> u16 {
-    static KEY: OnceLock<RandomState> = OnceLock::new();
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let random = KEY.get_or_init(RandomState::new).hash_one(count);
+    let random = SEQUENCE.with(|(key, count)| key.hash_one(count.replace(count.get() + 1)));
     (random % LENGTHS) as u16
 }
 
