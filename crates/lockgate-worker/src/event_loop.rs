@@ -4,7 +4,7 @@
 //! Invariant: what was polled and has not run is stored in here and never on a stack, so that a follower finds all of
 //! it.
 
-mod accepting;
+pub mod accepting;
 mod arrival_time;
 pub mod context;
 mod draining;
@@ -19,12 +19,11 @@ mod timers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_config::{Endpoint, Priority};
-use lockgate_observe::WorkerSlot;
+use lockgate_config::Priority;
 
 use self::accepting::Accepting;
 use self::arrival_time::ArrivalClock;
@@ -114,13 +113,11 @@ pub struct EventLoop {
 impl EventLoop {
     pub fn new(
         context: Arc<Context>,
-        listeners: Vec<(Endpoint, OwnedFd)>,
+        accepting: Accepting,
         handlers: Vec<Box<dyn Handler>>,
-        worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch_waker(context.inbox.waker(), WAKER)?;
-        let accepting = Accepting::new(listeners, worker_slot)?;
         let now = Instant::now();
         Ok(Self {
             turn: Turn::new(

@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
 use crate::event_loop::context::Context;
+use crate::event_loop::listeners::AddressCounts;
 use crate::exchange::deadlines::{self, AskForReplacement, ReplaceReason};
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -154,6 +155,7 @@ impl Worker {
             rates_slot,
             endpoints,
             owns_process,
+            addresses: AddressCounts::default(),
             blocking: BlockingPool::for_disks(panic_guard.clone()),
             computing: BlockingPool::for_computing(panic_guard.clone()),
             panic_guard,

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::connection::inbox::{Inbox, StopMode};
+use crate::connection::inbox::{Inbox, Returned, StopMode};
 use crate::poller::Latch;
 
 /// See the module documentation. All event loops of a worker share it, and none writes it while it serves.
@@ -68,6 +68,12 @@ impl WorkerEnd {
         for inbox in &self.inboxes {
             inbox.ask_to_stop(mode);
         }
+    }
+
+    /// The other event loops look at the listeners again: the one with this inbox leaves them a connection.
+    pub fn let_others_accept(&self, own: &Arc<Inbox>) {
+        let others = (self.inboxes.iter()).filter(|inbox| !Arc::ptr_eq(inbox, own));
+        others.for_each(|inbox| inbox.push(Returned::GivingWay, true));
     }
 
     /// An event loop cannot continue, so the worker ends: a part of the connections would be without service.

@@ -9,7 +9,7 @@ use lockgate_http::{LocalResponse, ResponseContext};
 use lockgate_observe::{Level, WorkerSlot};
 
 use super::eviction::{MIN_IDLE, find_evictable};
-use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, Addresses, Arrival};
+use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, AddressCounts, Addresses, Arrival};
 use super::{EventLoop, Opened, Opener};
 use crate::client::Local;
 use crate::connection::{Driven, Protocol};
@@ -21,7 +21,7 @@ use crate::transport::descriptors::TrackedFd;
 use crate::transport::{Plain, Resettable, Tls, Transport};
 
 /// The listeners, and what limits the connections that come from them.
-pub(super) struct Accepting {
+pub struct Accepting {
     pub(super) acceptor: Acceptor,
     /// Empty between two calls of [`EventLoop::accept`].
     arrivals: Vec<Arrival>,
@@ -38,14 +38,16 @@ struct Throttles {
 }
 
 impl Accepting {
-    pub(super) fn new(
+    /// All event loops of a worker have the same counts.
+    pub fn new(
         listeners: Vec<(Endpoint, OwnedFd)>,
         worker_slot: Option<WorkerSlot>,
+        addresses: AddressCounts,
     ) -> io::Result<Self> {
         Ok(Self {
             acceptor: Acceptor::new(listeners, worker_slot)?,
             arrivals: Vec::new(),
-            addresses: Addresses::default(),
+            addresses: Addresses::new(addresses),
             throttles: Throttles::default(),
         })
     }
@@ -69,6 +71,8 @@ impl EventLoop {
         }
         if room == 0 {
             self.arrival_clock.on_pause();
+            // The kernel has told this event loop alone. Another one may have an idle connection, or the next that ends.
+            (self.context.lifecycle.worker).let_others_accept(&self.context.inbox);
             // Checked again when a connection closes, or when one has been idle for long enough.
             return self.pause_accepting(now + MIN_IDLE);
         }
@@ -121,7 +125,7 @@ impl EventLoop {
             false => self.context.proxies.may_be_proxy(&arrival.client),
         };
         let network = arrival.network.filter(|_| limit > 0 && !is_proxy());
-        if !self.accepting.addresses.has_room(network, limit) {
+        if !self.accepting.addresses.take(network, limit) {
             return self.refuse_connection(arrival);
         }
         let slot = self.slots.insert();

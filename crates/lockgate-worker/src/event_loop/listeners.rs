@@ -15,7 +15,7 @@ use lockgate_observe::WorkerSlot;
 use rustix::io::Errno;
 use socket2::SockRef;
 
-pub use self::addresses::{Addresses, Network};
+pub use self::addresses::{AddressCounts, Addresses, Network};
 use self::balance::{Balance, fair_room};
 use crate::client::{Client, Local};
 use crate::os;

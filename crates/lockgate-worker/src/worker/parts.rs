@@ -26,8 +26,10 @@ use crate::app::{App, Counted};
 use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::Inbox;
 use crate::event_loop::EventLoop;
+use crate::event_loop::accepting::Accepting;
 use crate::event_loop::context::{Context, Lifecycle, Reports};
 use crate::event_loop::handle::SharedEventLoop;
+use crate::event_loop::listeners::AddressCounts;
 use crate::exchange::body::buffer::BodyPool;
 use crate::exchange::body::spool::BodyStore;
 use crate::exchange::client_identity::TrustedProxies;
@@ -68,6 +70,7 @@ pub(super) struct Shared {
     pub endpoints: Vec<Endpoint>,
     pub owns_process: bool,
     pub panic_guard: PanicGuard,
+    pub addresses: AddressCounts,
     /// For work that may wait for a disk.
     pub blocking: BlockingPool,
     /// For work that computes for long.
@@ -251,7 +254,8 @@ pub(super) fn make(shared: &Shared, own: Own) -> io::Result<WorkerThread> {
         deadlines: Deadlines::new(config, route_limits).map(Arc::new),
         config: Arc::clone(config),
     });
-    let event_loop = EventLoop::new(Arc::clone(&context), own.listeners, handlers, worker_slot)?;
+    let accepting = Accepting::new(own.listeners, worker_slot, shared.addresses.clone())?;
+    let event_loop = EventLoop::new(Arc::clone(&context), accepting, handlers)?;
     let event_loop = Arc::new(SharedEventLoop::new(event_loop, Arc::clone(&context)));
     Ok(WorkerThread {
         protocols: Protocols {
@@ -301,5 +305,26 @@ pub(crate) fn limits_of(config: &Config) -> Limits {
         body: largest_body(config),
         chunk_line: config.limits.chunk_line,
         trailers: config.limits.trailers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The allocator puts parts of several event loops beside each other: two inboxes could have a cache line in common.
+    #[test]
+    fn what_requests_write_is_on_cache_lines_of_one_event_loop() {
+        for (part, alignment) in [
+            ("application", align_of::<Counted>()),
+            ("bodies", align_of::<BodyPool>()),
+            ("context", align_of::<Context>()),
+            ("event loop", align_of::<SharedEventLoop>()),
+            ("ids", align_of::<IdGenerator>()),
+            ("inbox", align_of::<Inbox>()),
+            ("threads", align_of::<ThreadPool>()),
+        ] {
+            assert!(alignment >= 64, "{part}: {alignment}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What counts as one client. IPv6 networks give each customer at least a /64 (RFC 6177 §2), so single addresses of it
 /// are free to change.
@@ -23,41 +24,75 @@ impl Network {
     }
 }
 
-/// The connections of one worker, by client. Empty and unused without a limit.
+/// How many connections of a worker each client has. All its event loops count here, because an operator limits what a
+/// client may have of a worker. Without a limit the lock is never taken; with one, for each connection and not for each
+/// request.
+#[derive(Debug, Clone, Default)]
+pub struct AddressCounts(Arc<Mutex<HashMap<Network, u32>>>);
+
+impl AddressCounts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, u32>> {
+        // Only an allocation can panic under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more connection of a client. False: it has its maximum. Always true with a limit of 0 and without an
+    /// address, which are not counted.
+    pub fn take(&self, network: Option<Network>, limit: u32) -> bool {
+        let Some(network) = network.filter(|_| limit > 0) else {
+            return true;
+        };
+        let mut held = self.lock();
+        let count = held.get(&network).copied().unwrap_or(0);
+        let has_room = count < limit;
+        if has_room {
+            held.insert(network, count + 1);
+        }
+        has_room
+    }
+
+    fn give_back(&self, network: Network) {
+        if let Entry::Occupied(mut held) = self.lock().entry(network) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+}
+
+/// The connections of one event loop that are counted.
 #[derive(Debug, Default)]
 pub struct Addresses {
-    held: HashMap<Network, u32>,
+    counts: AddressCounts,
     /// The client of the connection with this slot token.
     holders: HashMap<u64, Network>,
 }
 
 impl Addresses {
-    /// Whether a client may have one more connection; always true with a limit of 0 and without an address.
-    pub fn has_room(&self, network: Option<Network>, limit: u32) -> bool {
-        match network {
-            Some(network) if limit > 0 => self.held.get(&network).is_none_or(|held| *held < limit),
-            _ => true,
+    pub fn new(counts: AddressCounts) -> Self {
+        Self {
+            counts,
+            holders: HashMap::new(),
         }
     }
 
-    /// A connection of this client has been given a slot.
+    /// As [`AddressCounts::take`]; [`Addresses::enter`] follows.
+    pub fn take(&self, network: Option<Network>, limit: u32) -> bool {
+        self.counts.take(network, limit)
+    }
+
+    /// A connection that was counted has been given a slot.
     pub fn enter(&mut self, token: u64, network: Option<Network>) {
         if let Some(network) = network {
-            *self.held.entry(network).or_default() += 1;
             self.holders.insert(token, network);
         }
     }
 
     /// The slot is free again.
     pub fn leave(&mut self, token: u64) {
-        let Some(network) = self.holders.remove(&token) else {
-            return;
-        };
-        if let Entry::Occupied(mut held) = self.held.entry(network) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
+        if let Some(network) = self.holders.remove(&token) {
+            self.counts.give_back(network);
         }
     }
 }
@@ -88,31 +123,38 @@ mod tests {
     #[test]
     fn a_client_at_its_limit_has_room_again_when_a_connection_ends() {
         let (one, other) = (network("192.0.2.1"), network("2001:db8::1"));
-        let mut addresses = Addresses::default();
-        for token in 0..3 {
-            assert!(addresses.has_room(one, 3));
+        let counts = AddressCounts::default();
+        // Two event loops of a worker.
+        let mut loops = [(); 2].map(|()| Addresses::new(counts.clone()));
+        for token in 0..4 {
+            let addresses = &mut loops[token as usize % 2];
+            assert!(addresses.take(one, 4));
             addresses.enter(token, one);
         }
-        assert!(!addresses.has_room(one, 3));
-        assert!(addresses.has_room(one, 4) && addresses.has_room(one, 0));
-        assert!(addresses.has_room(other, 3) && addresses.has_room(None, 1));
-        addresses.leave(1);
-        addresses.leave(1);
-        assert!(addresses.has_room(one, 3), "the same token frees one place");
-        addresses.enter(7, one);
-        assert!(!addresses.has_room(one, 3));
+        for addresses in &loops {
+            assert!(!addresses.take(one, 4), "in whichever event loop they are");
+            assert!(addresses.take(other, 4) && addresses.take(None, 1));
+        }
+        loops[0].leave(2);
+        loops[0].leave(2);
+        assert!(loops[1].take(one, 4), "the same token frees one place");
+        loops[1].enter(7, one);
+        assert!(loops.iter().all(|addresses| !addresses.take(one, 4)));
+        assert!(loops[0].take(one, 0), "there is no limit");
     }
 
     #[test]
     fn an_address_without_connections_has_no_entry() {
         let mut addresses = Addresses::default();
         for token in 0..1000 {
-            addresses.enter(token, network(&format!("192.0.2.{}", token % 200)));
+            let network = network(&format!("192.0.2.{}", token % 200));
+            assert!(addresses.take(network, 5));
+            addresses.enter(token, network);
         }
         addresses.enter(1000, None);
         for token in 0..=1000 {
             addresses.leave(token);
         }
-        assert!(addresses.held.is_empty() && addresses.holders.is_empty());
+        assert!(addresses.counts.lock().is_empty() && addresses.holders.is_empty());
     }
 }
