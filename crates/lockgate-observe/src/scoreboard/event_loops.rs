@@ -69,6 +69,14 @@ impl Scoreboard {
         })
     }
 
+    /// The requests of all event loops of the worker that accepts connections in this slot.
+    pub fn requests_of(self, slot: usize) -> Option<u64> {
+        let first = self.record(slot)?.counts()?;
+        let further = self.further_of(slot);
+        let further = further.filter_map(|further| further.record.counts());
+        Some(further.fold(first.requests, |sum, counts| sum + counts.requests))
+    }
+
     /// The further event loops that workers of this slot have or had.
     pub(super) fn further_of(self, slot: usize) -> impl Iterator<Item = Further> {
         (0..self.further_taken())
@@ -146,6 +154,8 @@ mod tests {
         let expected = [(3, 77, (23, 46, 12, 3), 230), (4, 88, (3, 6, 8, 2), 30)];
         assert_eq!(found, expected);
         assert_eq!(scoreboard.totals().sent, 260);
+        let requests = [3, 4, 5].map(|slot| scoreboard.requests_of(slot));
+        assert_eq!(requests, [Some(46), Some(6), None]);
         assert_eq!(
             scoreboard.entries(3).count(),
             3 * scoreboard.entries(9).count()
@@ -186,6 +196,7 @@ mod tests {
                 Some(sent)
             );
             assert_eq!(scoreboard.further_serving().count(), 0);
+            assert_eq!(scoreboard.requests_of(0), None);
         }
         assert_eq!(scoreboard.further_taken(), 2, "their places are used again");
     }

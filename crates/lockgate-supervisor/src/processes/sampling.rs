@@ -81,16 +81,11 @@ impl Sampler {
         if let Some(every) = samples_memory {
             self.memory_at = Some(now + every);
         }
-        let counts: Vec<_> = scoreboard
-            .into_iter()
-            .flat_map(Scoreboard::serving)
-            .collect();
         children
             .filter_map(|(pid, slot)| {
-                let (_, counts) = counts.iter().find(|(counted, _)| *counted == slot)?;
                 Some(Event::Sampled {
                     pid,
-                    requests: counts.requests,
+                    requests: scoreboard?.requests_of(slot)?,
                     memory: samples_memory.map_or(0, |_| self.memory.sample(pid)),
                 })
             })
@@ -152,6 +147,38 @@ impl MemorySampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn requests_of_all_event_loops_of_a_worker_count() {
+        let words = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let scoreboard = Scoreboard::new(Vec::leak(words));
+        let first = scoreboard.worker_slot(3).unwrap();
+        let second = first.event_loop(1).unwrap();
+        for (event_loop, requests) in [(&first, 5), (&second, 7)] {
+            event_loop.enter();
+            event_loop.publish(1, requests);
+        }
+        let now = Instant::now();
+        let mut sampler = Sampler {
+            every: Some(COUNT_INTERVAL),
+            memory_every: None,
+            memory: MemorySampler {
+                measure: MemoryMeasure::Rss,
+                least: 0,
+                warning: None,
+            },
+            next: Some(now),
+            memory_at: None,
+        };
+        let workers = [(77, 3), (88, 4)].into_iter();
+        let expected = Event::Sampled {
+            pid: 77,
+            requests: 12,
+            memory: 0,
+        };
+        assert_eq!(sampler.take(now, workers, Some(scoreboard)), [expected]);
+    }
 
     #[test]
     #[cfg(target_os = "linux")]
