@@ -261,7 +261,7 @@ impl EventLoop {
         let Some(suppressed) = self.accepting.throttles.full.record(self.turn.now) else {
             return;
         };
-        let open = self.slots.in_use();
+        let open = (self.context.descriptors).connections(self.slots.in_use());
         let reason = if open < self.context.config.worker_connections {
             "the limit set by the number of descriptors (`ulimit -n`)"
         } else {

@@ -106,14 +106,17 @@ impl DescriptorBudget {
         self.own.connections.store(connections, Ordering::Relaxed);
     }
 
-    /// How many connections may be accepted in addition to `connections` of this event loop.
-    pub fn room_for_connections(&self, connections: usize) -> usize {
+    /// The connections of all event loops, of which this one has `own`.
+    pub fn connections(&self, own: usize) -> usize {
         let others = self.others.iter();
-        let others: usize = others
-            .map(|other| other.connections.load(Ordering::Relaxed))
-            .sum();
+        let others = others.map(|other| other.connections.load(Ordering::Relaxed));
+        others.fold(own, usize::saturating_add)
+    }
+
+    /// How many connections may be accepted in addition to `own` of this event loop.
+    pub fn room_for_connections(&self, own: usize) -> usize {
         self.shares
-            .room_for_connections(connections.saturating_add(others), self.files())
+            .room_for_connections(self.connections(own), self.files())
     }
 
     /// Counts one more body on disk. False: there is no descriptor for it. Only the leader calls this; leaders of two
@@ -199,6 +202,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(rooms([30, 40, 0]), [30, 30, 30]);
+        assert_eq!(budgets[1].connections(41), 71);
         assert_eq!(rooms([60, 41, 7]), [0, 29, 23]);
         assert!(budgets[0].take_file() && budgets[2].take_file());
         budgets[2].give_file();
