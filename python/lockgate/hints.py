@@ -201,13 +201,20 @@ def for_module(module: ModuleType) -> list[str]:
 
 def callables(where: Any) -> list[str]:
     """Public names that could be an application or a factory and belong to this module."""
-    found = []
-    for name, value in vars(where).items():
-        is_foreign = (
-            isinstance(where, ModuleType)
-            and getattr(value, "__module__", where.__name__) != where.__name__
-            and (isinstance(value, type) or hasattr(value, "__code__"))
-        )
-        if re.match(r"[^\W_]", name) and callable(value) and not is_foreign:
-            found.append(name)
-    return found
+    return [
+        name
+        for name, value in vars(where).items()
+        if re.match(r"[^\W_]", name) and callable(value) and not is_foreign(value, where)
+    ]
+
+
+def is_foreign(value: Any, where: Any) -> bool:
+    """Whether the value was imported into this module from another one."""
+    if not isinstance(where, ModuleType):
+        return False
+    try:
+        origin = getattr(value, "__module__", where.__name__)
+        return origin != where.__name__ and (isinstance(value, type) or hasattr(value, "__code__"))
+    except Exception:
+        # Proxies, such as `flask.request`, raise their own exceptions outside of a request.
+        return True

@@ -13,6 +13,18 @@ from harness.other_user import open_to_others, reachable_python
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return []\n"
 
+# As flask.request: outside of a request even its attributes raise an exception.
+PROXY = """\
+class Proxy:
+    def __getattr__(self, name):
+        raise RuntimeError("outside of a request")
+    __module__ = property(lambda self: self.__getattr__("__module__"))
+    def __call__(self):
+        return None
+request = Proxy()
+del Proxy
+"""
+
 # Files, arguments, variables, exit code, what stands on standard error; DIR is the working directory.
 CASES = {
     "flags, file and variables at once": (
@@ -69,6 +81,21 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         {},
         4,
         "there is no 'app' in shop; callables there: serve_shop\n",
+    ),
+    "a name that is not in a module with proxies": (
+        {"shop.py": PROXY + APP.replace("app", "serve_shop")},
+        ["shop:app"],
+        {},
+        4,
+        "there is no 'app' in shop; callables there: serve_shop\n",
+    ),
+    "no usual name in a module with proxies": (
+        {"shop.py": PROXY + APP.replace("app", "serve_shop")},
+        ["shop"],
+        {},
+        4,
+        "shop has none of application, app, create_app(), make_app(); write "
+        "shop:NAME; callables there: serve_shop\n",
     ),
     "a name that is nearly in the module": (
         {"shop.py": APP},
