@@ -321,6 +321,7 @@ def test_the_access_log_has_504(start, tmp_path):
         (504, "expired", "request_timeout"),
         (200, "expired", None),
     ]
+    assert entries[0]["body_bytes"] == len("504 Gateway Timeout: the request took too long\n")
 
 
 def test_a_head_request_gets_a_504_without_a_body(shared):

@@ -308,7 +308,7 @@ mod tests {
     fn expire(call_slot: &CallSlot, at: Instant) {
         call_slot.lock().expiry = Some(Expiry {
             at,
-            ending: Some(Ending::Answered),
+            ending: Some(Ending::Answered { body_bytes: 0 }),
             is_logged: false,
             is_stuck: false,
         });
@@ -371,7 +371,8 @@ mod tests {
         expire(&call_slot, now);
         assert!(!call_slot.on_called());
         assert!(call_slot.commit().is_err());
-        assert_eq!(call_slot.release(false).1, Some(Ending::Answered));
+        let answered = Ending::Answered { body_bytes: 0 };
+        assert_eq!(call_slot.release(false).1, Some(answered));
         deadlines.end(&call_slot, now);
         begin(&deadlines, &call_slot, now, now);
         assert!(call_slot.on_called(), "the next call has its own deadline");

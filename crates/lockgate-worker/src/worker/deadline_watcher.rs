@@ -141,7 +141,7 @@ impl Watcher {
             context.record(
                 &entry,
                 client.unwrap_or(&unknown_client),
-                0,
+                ending.map_or(0, Ending::body_bytes),
                 Outcome::Expired,
                 now,
             );
@@ -303,6 +303,15 @@ impl Context {
 impl Ending {
     /// Whether the client may still be reading what it was sent.
     pub fn is_answered(self) -> bool {
-        self == Self::Answered
+        matches!(self, Self::Answered { .. })
+    }
+
+    /// The bytes of the body that the client was sent. How much of a response had been sent when it was cut off is not
+    /// known here.
+    fn body_bytes(self) -> u64 {
+        match self {
+            Self::Answered { body_bytes } => body_bytes,
+            Self::Aborted => 0,
+        }
     }
 }

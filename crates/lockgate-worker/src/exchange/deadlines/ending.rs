@@ -14,8 +14,8 @@ use crate::transport::descriptors::TrackedFd;
 /// What the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It was sent 504 and then the end of the stream.
-    Answered,
+    /// It was sent 504, with a body of this many bytes, and then the end of the stream.
+    Answered { body_bytes: u64 },
     /// Its connection was reset.
     Aborted,
 }
@@ -86,11 +86,14 @@ impl ClientSocket {
             Handle::Stream(handle, stream) => (handle.upgrade())
                 .is_some_and(|handle| handle.answer(*stream, &response, self.is_head_request)),
         };
-        if is_answered {
-            Ending::Answered
-        } else {
-            self.abort()
+        if !is_answered {
+            return self.abort();
         }
+        let body_bytes = match self.is_head_request {
+            true => 0,
+            false => response.body.len() as u64,
+        };
+        Ending::Answered { body_bytes }
     }
 
     /// Ends the connection so that its client does not take a part of a response for the whole.
@@ -152,7 +155,11 @@ mod tests {
                 is_head_request,
                 ..client_socket(&server)
             };
-            assert_eq!(client_socket.answer_or_abort(None), Ending::Answered);
+            let body_bytes = body.len() as u64;
+            assert_eq!(
+                client_socket.answer_or_abort(None),
+                Ending::Answered { body_bytes }
+            );
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
             assert!(

@@ -35,7 +35,7 @@ impl Record {
     /// The record of a deadline that has passed.
     pub fn expired(call: &Call, found: CallState<'_>, now: Instant) -> Self {
         let got = match call.expiry.and_then(|expiry| expiry.ending) {
-            Some(Ending::Answered) => "answered with 504",
+            Some(Ending::Answered { .. }) => "answered with 504",
             Some(Ending::Aborted) => "connection aborted",
             None => "the response was sent, but the call is still running",
         };
