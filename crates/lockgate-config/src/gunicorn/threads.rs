@@ -23,7 +23,7 @@ pub(crate) fn set_threads(builder: &mut ConfigBuilder, origins: &Origins) -> Mea
     let config = &mut builder.config;
     let class = config.gunicorn.worker_class;
     let mut meaning = Meaning::default();
-    if let Some(class) = class.filter(|class| *class != WorkerClass::Sync) {
+    if let Some(class) = class.filter(|class| *class == WorkerClass::Gevent) {
         meaning.notes.push(format!(
             "worker_class = {} (from {}): Lockgate has one kind of worker, whose threads run the application (see threads)",
             quoted(class.name()),
