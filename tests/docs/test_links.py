@@ -27,6 +27,15 @@ def test_every_anchor_is_a_heading():
     assert not broken, "\n".join(broken)
 
 
+def test_the_readme_names_every_page():
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    pages |= {f"docs/reference/{path.name}" for path in (ROOT / "docs/reference").glob("*.md")}
+    # The first page of the site, which stands in for the README there.
+    pages.remove("docs/index.md")
+    named = set(re.findall(r"\]\((docs/[^)#]+)", text_of(ROOT / "README.md")))
+    assert not pages - named
+
+
 def test_anchors_are_those_of_github():
     text = "# A `code`: word, two\n## A_b-c (d)\n## Twice\n## Twice\n```sh\n# comment\n```\n"
     assert anchors_of(text) == {"a-code-word-two", "a_b-c-d", "twice", "twice-1"}
