@@ -173,6 +173,26 @@ def test_a_class_in_the_configuration(start, installed, preload):
     server.wait_for_log(r"(?m)\[WARNING\] from a hook$")
 
 
+@pytest.mark.parametrize("installed", [False, True], ids=["shim", "installed"])
+@pytest.mark.parametrize("named", [[], ["--access-logformat", "common"]], ids=["none", "common"])
+def test_a_logger_class_finds_a_format_and_not_its_name(start, tmp_path, installed, named):
+    """gunicorn's own class knows no names of formats."""
+    if installed and not GUNICORN.exists():
+        pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
+    (tmp_path / "loggers.py").write_text(
+        "from gunicorn.glogging import Logger\n\n\nclass Own(Logger):\n"
+        "    def access(self, *arguments):\n        super().access(*arguments)\n"
+    )
+    server = start(
+        *("own_loggers:app", "--logger-class", "loggers.Own", *OUTPUT, *named),
+        *("--pythonpath", str(tmp_path)),
+        environment={"PYTHONPATH": str(GUNICORN) if installed else ""},
+    )
+    server.get("/", "User-Agent: x/1")
+    (line,) = lines_of(server, 1)
+    assert line.partition("] ")[2] == '"GET / HTTP/1.1" 200 5' + ("" if named else ' "-" "x/1"')
+
+
 def test_a_logconfig_dict_decides_where_both_loggers_write(start):
     server = start(
         "hooked:app",

@@ -10,6 +10,9 @@ from lockgate.gunicorn.conf import HOOKS
 
 _IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
+_COMBINED = f'{_COMMON} "%(f)s" "%(a)s"'
+
 
 class Setting:
     """One setting."""
@@ -49,6 +52,8 @@ class Config:
         """The configuration with these values."""
         config = cls()
         for name, value in values.items():
+            if name == "access_log_format":
+                value = _in_atoms(value)
             if name not in HOOKS:
                 config.settings[name] = Setting(name, value)
         return config
@@ -119,6 +124,14 @@ class Config:
 
     def proxy_allow_networks(self) -> list[_IpNetwork]:
         return _networks(self._value("proxy_allow_ips"))
+
+
+def _in_atoms(access_log_format: Any) -> Any:
+    """The format in the place of its name, which only the server knows: a `logger_class` writes
+    with `%` what it finds in `cfg`. Formats that are not made of atoms are `combined` there."""
+    if not isinstance(access_log_format, str) or "%(" in access_log_format:
+        return access_log_format
+    return _COMMON if access_log_format == "common" else _COMBINED
 
 
 def address_of(bind: str) -> tuple[str, int] | str:

@@ -56,11 +56,6 @@ CONFIG_DEFAULTS: dict[str, Any] = {
     },
 }
 
-#: The names that `access_log_format` may have instead of a format.
-_COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
-_COMBINED = f'{_COMMON} "%(f)s" "%(a)s"'
-_FORMATS = {"common": _COMMON, "combined": _COMBINED, "json": _COMBINED}
-
 
 def loggers() -> list[logging.Logger]:
     """Every logger that exists."""
@@ -152,9 +147,8 @@ class Logger:
         if not self.access_log_enabled:
             return
         atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
-        chosen = self.cfg.access_log_format
         try:
-            self.access_log.info(_FORMATS.get(chosen, chosen), atoms)
+            self.access_log.info(self.cfg.access_log_format, atoms)
         except Exception:
             self.error(traceback.format_exc())
 
