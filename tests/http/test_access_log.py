@@ -53,6 +53,14 @@ def test_a_request_is_one_combined_line(logged):
     )  # fmt: skip
 
 
+def test_keys_of_environ_are_found_without_case(logged):
+    server, lines = logged(
+        "--access-logformat", "%({raw_uri}e)s %({Server_Protocol}e)s %({none}e)s"
+    )
+    server.get("/a?b=c")
+    assert lines(1) == ["/a?b=c HTTP/1.1 -"]
+
+
 def test_the_common_format_has_no_referer_and_no_agent(logged):
     server, lines = logged("--access-logformat", "common")
     server.get("/a", "User-Agent: hidden")

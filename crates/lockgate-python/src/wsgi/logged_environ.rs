@@ -19,7 +19,11 @@ impl<'a, 'py> LoggedEnviron<'a, 'py> {
     /// Passes the values to the access log; only those that are text now.
     pub(crate) fn record(&self, reply: &mut Reply) {
         let value = |name: &String| {
-            let value = self.environ.get_item(name).ok()??;
+            let value = match self.environ.get_item(name).ok()? {
+                Some(value) => value,
+                // As in gunicorn, case does not matter: `{raw_uri}e` is RAW_URI.
+                None => self.environ.get_item(name.to_ascii_uppercase()).ok()??,
+            };
             let value = value
                 .cast::<PyString>()
                 .ok()?
