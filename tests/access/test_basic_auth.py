@@ -10,7 +10,7 @@ import argon2
 import bcrypt
 import httpx
 import pytest
-from harness import eventually, request
+from harness import eventually, request, run
 from harness.auth_service import basic
 from harness.requirements import require_program
 
@@ -212,6 +212,21 @@ def test_a_faulty_file_stops_the_start(start_with, users, content, problem):
     server = start_with("environment:app", f'basic_auth = "{users}"', wait=False)
     assert server.wait() != 0
     assert problem in server.errors and str(users) in server.errors
+
+
+def test_check_config_reads_the_files_of_users(tmp_path):
+    (tmp_path / "app.py").write_text("def app(environ, start_response): pass\n")
+    route = '[[route]]\npath = "/admin"\nbasic_auth = "users"\n'
+    (tmp_path / "lockgate.toml").write_text(f'app = "app:app"\n{route}')
+    found = run("--check-config", chdir=tmp_path)
+    users = tmp_path / "users"
+    assert found.returncode == 2
+    assert found.stderr == (
+        f"lockgate: basic_auth: {users}: No such file or directory (os error 2); "
+        f"make it with: lockgate hash-password --user NAME >> {users}\n"
+    )
+    users.touch()
+    assert run("--check-config", chdir=tmp_path).returncode == 0
 
 
 def test_a_client_that_guesses_leaves_room_for_others(start_with, tmp_path):

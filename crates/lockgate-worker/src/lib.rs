@@ -52,4 +52,5 @@ pub use transport::descriptors::{
     TrackedFd, register_ahead, take_inherited as take_inherited_descriptors,
 };
 pub use transport::outbox::SharedBytes;
+pub use users::check_users;
 pub use worker::{Handle, Resources, Worker};

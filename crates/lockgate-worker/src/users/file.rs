@@ -75,7 +75,16 @@ impl UsersFile {
         let read = open(path).and_then(|file| read(&file, unix_seconds()));
         let (users, version) = read.map_err(|error| {
             let shown = path.display();
-            io::Error::new(error.kind(), format!("basic_auth: {shown}: {error}"))
+            let advice = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("; make it with: lockgate hash-password --user NAME >> {shown}")
+                }
+                _ => String::new(),
+            };
+            io::Error::new(
+                error.kind(),
+                format!("basic_auth: {shown}: {error}{advice}"),
+            )
         })?;
         Ok(Self {
             path: path.to_owned(),
@@ -264,7 +273,8 @@ mod tests {
         };
         assert_eq!(
             text(),
-            "basic_auth: FILE: No such file or directory (os error 2)"
+            "basic_auth: FILE: No such file or directory (os error 2); make it with: lockgate hash-password --user NAME \
+             >> FILE"
         );
         fs::write(&path, "\nalice:secret\n").unwrap();
         assert!(text().starts_with(
