@@ -214,18 +214,22 @@ def test_a_faulty_file_stops_the_start(start_with, users, content, problem):
     assert problem in server.errors and str(users) in server.errors
 
 
-def test_check_config_reads_the_files_of_users(tmp_path):
+def test_check_config_reads_the_files_that_routes_name(tmp_path):
     (tmp_path / "app.py").write_text("def app(environ, start_response): pass\n")
-    route = '[[route]]\npath = "/admin"\nbasic_auth = "users"\n'
-    (tmp_path / "lockgate.toml").write_text(f'app = "app:app"\n{route}')
+    (tmp_path / "lockgate.toml").write_text(
+        'app = "app:app"\nbasic_auth = "users"\nerror_pages = { 404 = "404.html" }\n'
+        '[[route]]\npath = "/admin"\n'
+    )
     found = run("--check-config", chdir=tmp_path)
-    users = tmp_path / "users"
+    users, page = tmp_path / "users", tmp_path / "404.html"
     assert found.returncode == 2
     assert found.stderr == (
         f"lockgate: basic_auth: {users}: No such file or directory (os error 2); "
         f"make it with: lockgate hash-password --user NAME >> {users}\n"
+        f"lockgate: error_pages: the page of 404, {page}: No such file or directory (os error 2)\n"
     )
     users.touch()
+    page.touch()
     assert run("--check-config", chdir=tmp_path).returncode == 0
 
 

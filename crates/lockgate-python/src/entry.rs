@@ -12,7 +12,7 @@ use lockgate_config::{Config, Invocation, LogTarget, LogWording, Resolved};
 use lockgate_observe::{GunicornEvent, Level};
 use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
-use lockgate_worker::{check_users, try_directory};
+use lockgate_worker::{check_route_files, try_directory};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
@@ -155,9 +155,9 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         print(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
     let config = &resolved.config;
-    // Files of users are read once the directory is the one that the workers have.
-    let prepared =
-        prepare(py, config).and_then(|prepared| check_users(&config.routes).map(|()| prepared));
+    // Read once the directory is the one that the workers have.
+    let prepared = prepare(py, config)
+        .and_then(|prepared| check_route_files(&config.routes).map(|()| prepared));
     let log = match prepared {
         Ok((log, _identity)) => log,
         Err(errors) => {

@@ -21,6 +21,7 @@ use std::time::Instant;
 use lockgate_config::Config;
 
 pub use self::rate_limits::own_rates;
+pub use self::routing::check_pages;
 pub use self::stage::{Parts, Stage};
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;

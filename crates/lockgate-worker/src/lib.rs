@@ -26,6 +26,7 @@ mod metrics;
 pub mod os;
 mod poller;
 mod protocol;
+mod route_files;
 mod seams;
 mod thread_pool;
 mod worker_end;
@@ -46,11 +47,11 @@ pub use exchange::writer::{
 pub use handlers::cache::purge_url;
 pub use lockgate_files::SharedFile;
 pub use metrics::monotonic_nanos;
+pub use route_files::check_route_files;
 #[cfg(not(loom))]
 pub use transport::descriptors::fork_gate::FORK_GATE;
 pub use transport::descriptors::{
     TrackedFd, register_ahead, take_inherited as take_inherited_descriptors,
 };
 pub use transport::outbox::SharedBytes;
-pub use users::check_users;
 pub use worker::{Handle, Resources, Worker};

@@ -5,12 +5,11 @@
 mod file;
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockgate_access::{Credentials, NoCredentials, Secret, Users, Verified, VerifiedKey};
-use lockgate_config::{BasicAuth, RoutesConfig};
+use lockgate_config::BasicAuth;
 use lockgate_http::LocalResponse;
 use lockgate_routes::Routes;
 
@@ -61,26 +60,12 @@ pub struct Unverified {
     users: Arc<Users>,
 }
 
-/// Reads the files of users for a check of the configuration. One that this user may not read is left to the workers.
+/// Reads a file of users.
 ///
 /// # Errors
-/// Each file that cannot be used, as a text for the operator.
-pub fn check_users(routes: &RoutesConfig) -> Result<(), Vec<String>> {
-    let routes = Routes::new(routes);
-    let mut files: Vec<&Path> = (routes.all().iter())
-        .filter_map(|rules| Some(rules.basic_auth.as_ref()?.users.as_path()))
-        .collect();
-    files.sort_unstable();
-    files.dedup();
-    let errors: Vec<String> = (files.into_iter())
-        .filter_map(|path| UsersFile::open(path).err())
-        .filter(|error| error.kind() != io::ErrorKind::PermissionDenied)
-        .map(|error| error.to_string())
-        .collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(errors),
-    }
+/// It cannot be read, or has a line that is none of a user; the text names the file and the line.
+pub fn check(auth: &BasicAuth) -> io::Result<()> {
+    UsersFile::open(&auth.users).map(drop)
 }
 
 impl UserGuards {

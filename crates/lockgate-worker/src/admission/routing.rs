@@ -123,6 +123,14 @@ pub(super) fn response_rules(routes: &Routes) -> io::Result<Vec<Option<Arc<Respo
     routes.all().iter().map(response_rules_of).collect()
 }
 
+/// Reads the error pages of a route.
+///
+/// # Errors
+/// A page cannot be read, or is too large.
+pub fn check_pages(rules: &EffectiveRules) -> io::Result<()> {
+    response_rules_of(rules).map(drop)
+}
+
 /// Larger pages would be copied into each response of an overload.
 const LARGEST_PAGE: u64 = 1 << 20;
 
@@ -133,21 +141,20 @@ fn response_rules_of(rules: &EffectiveRules) -> io::Result<Option<Arc<ResponseRu
         found.edits.push((edit.name.as_str().into(), value));
     }
     for (status, path) in &rules.error_pages {
-        let problem = |problem: &dyn std::fmt::Display| {
+        let problem = |error: io::Error| {
             let shown = path.display();
-            io::Error::other(format!(
-                "error_pages: the page of {status}, {shown}: {problem}"
-            ))
+            io::Error::new(
+                error.kind(),
+                format!("error_pages: the page of {status}, {shown}: {error}"),
+            )
         };
-        let length = std::fs::metadata(path)
-            .map_err(|error| problem(&error))?
-            .len();
+        let length = std::fs::metadata(path).map_err(problem)?.len();
         if length > LARGEST_PAGE {
-            return Err(problem(&"it has more than 1 MiB"));
+            return Err(problem(io::Error::other("it has more than 1 MiB")));
         }
         let page = ErrorPage {
             content_type: lockgate_files::media_type(&path.to_string_lossy()).to_owned(),
-            body: std::fs::read(path).map_err(|error| problem(&error))?,
+            body: std::fs::read(path).map_err(problem)?,
         };
         found.error_pages.insert(*status, Arc::new(page));
     }
