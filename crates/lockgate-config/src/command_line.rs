@@ -373,8 +373,14 @@ fn unknown_flag(flag: String) -> ConfigError {
     );
     // A one-letter flag has no neighbours worth suggesting.
     let suggestion = match flag.as_str() {
-        // Flags of development servers, and of granian.
+        // Flags of development servers, waitress, granian and uvicorn.
         "--port" | "--host" => Some("--bind 127.0.0.1:8000"),
+        // uWSGI's is the length of the queue.
+        "--listen" => Some("--bind 127.0.0.1:8000, or --backlog"),
+        "--cert" | "--ssl" | "--tls" => Some("--certfile FILE, or --domain localhost"),
+        "--uds" | "--unix-socket" => Some("--bind unix:PATH"),
+        "--proxy-headers" => Some("--forwarded-allow-ips"),
+        "--gzip" => Some("--compress"),
         "--debug" => Some("lockgate dev"),
         long if long.starts_with("--") => suggestions::suggest(long, &candidates),
         _ => None,

@@ -98,6 +98,18 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--port: unknown flag; did you mean --bind 127.0.0.1:8000?",
         ),
         (
+            &["a:b", "--listen", "0.0.0.0:80"],
+            &[],
+            None,
+            "--listen: unknown flag; did you mean --bind 127.0.0.1:8000, or --backlog?",
+        ),
+        (
+            &["a:b", "--cert", "adhoc"],
+            &[],
+            None,
+            "--cert: unknown flag; did you mean --certfile FILE, or --domain localhost?",
+        ),
+        (
             &["a:b", "--debug"],
             &[],
             None,
