@@ -108,7 +108,7 @@ ALMOST_ALL = 0.9
 SOON_DAYS, VERY_SOON_DAYS = 7, 2
 #: Room on the disk of a log file.
 LITTLE_ROOM = 100 << 20
-#: Workers that have ended by themselves since the start, for each hour that it runs.
+#: Workers that have ended without an order since the start, for each hour that it runs.
 ENDS_PER_HOUR = 1.0
 
 SAMPLE = re.compile(r"([a-z_]+(?:\{[^}]*\})?) ([0-9.eE+-]+|\+?Inf|NaN)")
@@ -240,7 +240,7 @@ def restarts(pair: Pair) -> Iterator[Symptom]:
             continue
         is_frequent = now > 0 or total / hours > ENDS_PER_HOUR
         level = CRITICAL if is_frequent else WARNING
-        text = f"{counted(int(total), 'worker')} ended by themselves since the start ({cause})"
+        text = f"{counted(int(total), 'worker')} ended without an order since the start ({cause})"
         remedy = "the error log has the cause and the requests that were in flight"
         yield Symptom("worker-ends", level, text, remedy, "docs/observing.md")
 

@@ -202,7 +202,7 @@ def test_a_token_and_a_query_are_accepted(admin):
     response = post(admin, b"", f"Authorization: Bearer {token}", query="?tag=a+b")
     assert (response.status, response.body) == (200, b'{"purged":1}\n')
     assert body(admin.server, "/t?tag=a+b") != old
-    admin.server.wait_for_log(r"admin: purged the tag a b: 1 entries removed from the cache")
+    admin.server.wait_for_log(r"admin: purged the tag a b: 1 entry removed from the cache")
 
 
 def test_ctl_needs_something_to_purge(admin):

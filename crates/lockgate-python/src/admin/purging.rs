@@ -66,8 +66,9 @@ impl Purging {
         if purges.len() > MOST_NAMED {
             names.push(format!("{} more", purges.len() - MOST_NAMED));
         }
+        let entries = if count == 1 { "entry" } else { "entries" };
         let message = format!(
-            "admin: purged {}: {count} entries removed from the cache",
+            "admin: purged {}: {count} {entries} removed from the cache",
             names.join(", ")
         );
         self.log.write(Level::Info, &message);
