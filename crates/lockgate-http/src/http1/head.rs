@@ -155,9 +155,8 @@ impl HeadReader {
             };
             self.at += length;
             if window[self.at] != b' ' || self.at == start {
-                if let b'\r' | b'\n' = window[self.at] {
-                    self.end_target(start, summary);
-                }
+                // Up to the fault, so that the log shows which request was refused.
+                self.end_target(start, summary);
                 return Err(target_fault(window[self.at]));
             }
             summary.target = Span::new(start, self.at);
@@ -185,7 +184,8 @@ impl HeadReader {
         Ok(true)
     }
 
-    /// The line ends with its target, or was cut there: records the part of the target that was received.
+    /// The line ends with its target, or was cut there, or a byte of it is at fault: records the part of the target
+    /// before that.
     #[cold]
     fn end_target(&mut self, start: usize, summary: &mut Summary) {
         summary.target = Span::new(start, self.at);
@@ -312,7 +312,21 @@ mod tests {
                 "",
                 0,
             ),
-            ("GET /#".into(), Refusal::FragmentInTarget, "GET", "", 0),
+            ("GET /#".into(), Refusal::FragmentInTarget, "GET", "/", 0),
+            (
+                "GET /caf\u{e9} HTTP/1.1\r\n".into(),
+                Refusal::NonAsciiInTarget,
+                "GET",
+                "/caf",
+                0,
+            ),
+            (
+                "GET  / HTTP/1.1\r\n".into(),
+                Refusal::MisplacedWhitespace,
+                "GET",
+                "",
+                0,
+            ),
             (
                 "GET /a HTTP/3.0\r\n".into(),
                 Refusal::UnsupportedVersion,
