@@ -71,7 +71,7 @@ def near_modules(name: str) -> list[str]:
     """Modules in the same place with a similar name."""
     package, _, last = name.rpartition(".")
     parent = sys.modules.get(package)
-    where = list(getattr(parent, "__path__", [])) if package else sys.path[:3]
+    where = list(getattr(parent, "__path__", [])) if package else OWN_PLACES
     prefix = f"{package}." if package else ""
     known = [found.name for found in pkgutil.iter_modules(where)]
     near = [prefix + near for near in difflib.get_close_matches(last, known)]

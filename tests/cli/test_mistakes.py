@@ -82,6 +82,16 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         4,
         "there is no 'app' in shop; callables there: serve_shop\n",
     ),
+    "a module whose name resembles one of Python": (
+        {"shop.py": APP},
+        ["nope:app"],
+        {},
+        3,
+        "cannot import nope\n"
+        "ModuleNotFoundError: No module named 'nope'\n"
+        "  working directory: DIR\n"
+        "  sys.path begins with: DIR, PATH\n",
+    ),
     "a name that is not in a module with proxies": (
         {"shop.py": PROXY + APP.replace("app", "serve_shop")},
         ["shop:app"],
