@@ -409,6 +409,7 @@ def test_a_slow_request_leaves_a_record_of_where_it_stood(shared):
         r"\(setting: slow_request = 200ms\)\n(.*\n)*.*dawdle_a_second"
     )
     assert len(re.findall(r"^after 0\.\d+ s:$", record, re.MULTILINE)) >= 1
+    assert record.count("in dawdle_a_second") == 1, "a stack that stays the same is written once"
     logged = len(server.errors)
     assert server.get("/pid").status == 200
     assert "Slow request" not in server.errors[logged:]

@@ -119,9 +119,14 @@ impl Record {
             description(call),
             Seconds(taken),
         );
+        let mut before = String::new();
         for (age, stack) in call.samples.drain(..) {
-            let stack = stack.as_deref().unwrap_or("  no Python code");
-            let _infallible = write!(text, "\nafter {}:\n{}", Seconds(age), stack.trim_end());
+            let stack = stack.as_deref().unwrap_or("  no Python code").trim_end();
+            let _infallible = match stack == before {
+                true => write!(text, "\nafter {}: there still", Seconds(age)),
+                false => write!(text, "\nafter {}:\n{stack}", Seconds(age)),
+            };
+            stack.clone_into(&mut before);
         }
         Some(Self {
             level: Level::Warning,
