@@ -110,7 +110,13 @@ impl Supervisor {
             .iter()
             .filter_map(|slot| self.fork_at(slot).filter(|_| is_running));
         let workers = self.slots.iter().filter_map(Slot::worker);
-        let ends = workers.flat_map(|worker| [worker.kill_at, self.boot_deadline(worker)]);
+        let ends = workers.flat_map(|worker| {
+            [
+                worker.kill_at,
+                self.boot_deadline(worker),
+                self.slow_at(worker),
+            ]
+        });
         let stages = [
             match &self.stage {
                 Stage::Stopping(stop) => Some(stop.deadline),
@@ -229,6 +235,7 @@ impl Supervisor {
     fn keep_deadlines(&mut self, now: Instant) {
         self.abort_silent(now);
         self.stop_slow_boots(now);
+        self.report_slow_boots(now);
         for slot in &mut self.slots {
             let Some(worker) = slot
                 .worker_mut()

@@ -11,7 +11,7 @@ use super::exit_report::{as_gunicorn, exit_cause, exit_report, last_requests};
 use super::operations::{CANCEL_TIMEOUT, Reload};
 use super::progress_event::ProgressEvent;
 use super::state::{Stage, Supervisor};
-use super::worker::{Role, ShutdownReason, Slot, SlotState, Worker};
+use super::worker::{LONG_BOOT, Role, ShutdownReason, Slot, SlotState, Worker};
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::in_flight::InFlightRequest;
 use crate::seconds::Seconds;
@@ -226,6 +226,37 @@ impl Supervisor {
     pub(super) fn boot_deadline(&self, worker: &Worker) -> Option<Instant> {
         let counts = worker.is_booting() && self.is_running();
         worker.boot_by.filter(|_| counts)
+    }
+
+    /// When it is reported that the worker still boots, if it does.
+    pub(super) fn slow_at(&self, worker: &Worker) -> Option<Instant> {
+        let counts = worker.is_booting() && self.is_running();
+        worker.is_slow_at.filter(|_| counts)
+    }
+
+    /// Reports workers that have been booting for long, in one line.
+    pub(super) fn report_slow_boots(&mut self, now: Instant) {
+        if !self.is_running() {
+            return;
+        }
+        let mut slow = Vec::new();
+        for worker in self.slots.iter_mut().filter_map(Slot::worker_mut) {
+            if worker.is_booting() && worker.is_slow_at.is_some_and(|at| at <= now) {
+                worker.is_slow_at = None;
+                slow.push(worker.to_string());
+            }
+        }
+        let who = match slow.as_slice() {
+            [] => return,
+            [worker] => worker.clone(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
+        };
+        let message = format!(
+            "{who}: not ready after {}, because the import of the application or its warmup has not ended (setting: \
+             boot_timeout)",
+            Seconds(LONG_BOOT)
+        );
+        self.log(Level::Warning, message);
     }
 
     /// Stops workers that were not ready in time.

@@ -7,6 +7,8 @@ use crate::back_off::BackOff;
 
 /// A worker that dies sooner than this after it was ready counts as not having served.
 const SERVED: Duration = Duration::from_secs(1);
+/// A boot of this length is reported, because an import may never end.
+pub(super) const LONG_BOOT: Duration = Duration::from_secs(30);
 /// A worker that has served this long clears the failure record of its slot.
 const HEALTHY: Duration = Duration::from_secs(10);
 
@@ -100,6 +102,8 @@ pub(super) struct Worker {
     pub(super) is_accepting: bool,
     /// Its boot deadline.
     pub(super) boot_by: Option<Instant>,
+    /// When it is reported if it still boots; `None`: it was.
+    pub(super) is_slow_at: Option<Instant>,
     /// It is queued for replacement.
     pub(super) is_to_be_replaced: bool,
     pub(super) last_heard: Instant,
@@ -133,6 +137,7 @@ impl Worker {
             opened: None,
             is_accepting: false,
             boot_by: None,
+            is_slow_at: Some(now + LONG_BOOT),
             is_to_be_replaced: false,
             last_heard: now,
             has_failed: false,

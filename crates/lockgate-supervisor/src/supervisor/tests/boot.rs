@@ -25,6 +25,20 @@ fn the_server_boots_its_workers_and_logs_when_all_are_ready() {
 }
 
 #[test]
+fn a_boot_that_does_not_end_is_reported_once() {
+    let mut script = Script::booting(3);
+    script.at(3.0);
+    script.event(Event::Ready { pid: 101 });
+    script.at(600.0);
+    script.logged(&[
+        "Info: worker 1 (pid 101) ready in 3.00 s",
+        "Warning: worker 0 (pid 100) and 1 more: not ready after 30.0 s, because the import of the application or its \
+         warmup has not ended (setting: boot_timeout)",
+    ]);
+    assert_eq!(script.supervisor.next_deadline(), None);
+}
+
+#[test]
 fn a_first_boot_that_fails_stops_the_server_with_the_code_of_the_failure() {
     for code in [3, 4] {
         let mut script = Script::booting(8);
