@@ -90,6 +90,7 @@ def test_there_is_exactly_one_line_for_every_head_also_refused_and_aborted_ones(
         lambda: lines(11) if any("the-last" in line for line in lines(11)) else None,
         what="the last line",
     )
+    assert any('"GET /slow HTTP/1.1" 408' in line for line in found), found
     statuses = sorted(COMBINED.fullmatch(line)[5] for line in found)
     assert statuses == sorted(["200", "500", "200", "200", "413", "400", "400", "408",
                                "200", "200", "200", "200"]), found  # fmt: skip

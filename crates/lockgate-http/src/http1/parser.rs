@@ -216,6 +216,15 @@ impl RequestParser {
         }
     }
 
+    /// The head that is being received will not be completed: fills `head` with its complete parts, for the log.
+    pub fn cut_head(&mut self, head: &mut RequestHead) {
+        if let State::Head(partial) = &mut self.state {
+            let loggable = partial.reader.loggable_length(&mut partial.head.summary);
+            partial.head.bytes.truncate(loggable);
+            head.copy_from(&partial.head);
+        }
+    }
+
     /// Whether a head was received and its body is incomplete.
     pub fn is_reading_body(&self) -> bool {
         matches!(self.state, State::Body(1..) | State::Chunked(_))
@@ -674,6 +683,25 @@ mod tests {
         assert_eq!(parser.receive_eof(), Ok(()));
         parser.next_message();
         assert!(parser.is_idle());
+    }
+
+    #[test]
+    fn a_head_that_is_cut_off_has_its_complete_parts() {
+        let cases: [(&[u8], &str, &str, usize); 4] = [
+            (b"GE", "", "", 0),
+            (b"GET /a", "GET", "", 0),
+            (b"GET /a HTTP/1.1\r\nHo", "GET", "/a", 0),
+            (b"GET /a HTTP/1.1\r\nHost: h\r\nX: secr", "GET", "/a", 1),
+        ];
+        for (bytes, method, target, fields) in cases {
+            let mut parser = parser();
+            let mut head = RequestHead::default();
+            parser.step(bytes, &mut head).unwrap();
+            parser.cut_head(&mut head);
+            assert_eq!(head.method(), method.as_bytes(), "{bytes:?}");
+            assert_eq!(head.target(), target.as_bytes(), "{bytes:?}");
+            assert_eq!(head.headers().len(), fields, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -289,6 +289,7 @@ impl Http1 {
                 self.refuse(Refusal::BodyTooSlow.into(), Outcome::TimedOut, now)
             }
             Phase::Reading if self.reader.has_begun_head() => {
+                self.reader.cut_head();
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
             Phase::Subscribed | Phase::Opening if !self.link.has_output() => Next::Wait,

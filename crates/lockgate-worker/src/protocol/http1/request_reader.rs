@@ -141,6 +141,12 @@ impl RequestReader {
         self.parser.is_reading_head()
     }
 
+    /// The request whose head will not be completed, so that the log shows which it was.
+    pub(super) fn cut_head(&mut self) {
+        let request = self.request.get_or_insert_default();
+        self.parser.cut_head(&mut request.head);
+    }
+
     /// The next request may be read.
     pub(super) fn next_message(&mut self) {
         self.parser.next_message();
