@@ -55,11 +55,14 @@ impl Client {
     /// For the error log.
     pub(crate) fn shown(&self) -> &str {
         match self.host() {
-            "" => "a client on a unix socket",
+            "" => ON_UNIX_SOCKET,
             host => host,
         }
     }
 }
+
+/// How a client without an address is shown.
+pub(crate) const ON_UNIX_SOCKET: &str = "a client on a unix socket";
 
 /// The address that a client connected to, as given by a PROXY header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::time::Instant;
 use lockgate_http::uwsgi::PacketFault;
 use lockgate_http::{Refusal, RequestHead};
 
-use crate::client::Client;
+use crate::client::{Client, ON_UNIX_SOCKET};
 use crate::log::throttle::{LogThrottle, and_suppressed};
 
 /// Longer names are cut in a warning.
@@ -94,7 +94,11 @@ fn is_worth_a_warning(refusal: Refusal, is_trusted: bool) -> bool {
 
 fn describe(refusal: Refusal, head: &RequestHead, client: &str, is_trusted: bool) -> String {
     let status = refusal.status();
-    let kind = if is_trusted { "trusted proxy " } else { "" };
+    let (kind, client) = match is_trusted {
+        true if client == ON_UNIX_SOCKET => ("", "the proxy on a unix socket"),
+        true => ("trusted proxy ", client),
+        false => ("", client),
+    };
     let mut text = format!("refused a request from {kind}{client} with {status}: {refusal}");
     if let Some((name, length)) = head.faulty_field() {
         let shown = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
@@ -162,6 +166,10 @@ mod tests {
                 .step(bytes.as_bytes(), &mut head)
                 .unwrap_err();
             assert_eq!(describe(refusal, &head, "10.0.0.1", is_trusted), expected);
+            let of_proxy = describe(refusal, &head, ON_UNIX_SOCKET, true);
+            assert!(
+                of_proxy.starts_with("refused a request from the proxy on a unix socket with ")
+            );
         }
     }
 
