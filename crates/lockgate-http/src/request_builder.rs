@@ -235,9 +235,11 @@ impl<'h> RequestHeadBuilder<'h> {
         bytes.push(b' ');
         let start = bytes.len();
         let fitting = &target[..target.len().min(end - start)];
-        check_target(fitting)?;
-        summary.target = Span::new(start, start + fitting.len());
-        bytes.extend_from_slice(fitting);
+        // Up to the fault, so that the log shows which request was refused.
+        let (valid, checked) = check_target(fitting);
+        summary.target = Span::new(start, start + valid.len());
+        bytes.extend_from_slice(valid);
+        checked?;
         if bytes.len() < end {
             bytes.push(b' ');
         }

@@ -47,11 +47,11 @@ pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Whether every byte of `target` may be in one.
-pub(crate) fn check_target(target: &[u8]) -> Result<(), Refusal> {
-    match target.iter().find(|&&byte| !TARGET[usize::from(byte)]) {
-        Some(&byte) => Err(forbidden_byte(byte)),
-        None => Ok(()),
+/// The bytes of `target` before the first that may not be in one, and why that may not.
+pub(crate) fn check_target(target: &[u8]) -> (&[u8], Result<(), Refusal>) {
+    match target.iter().position(|&byte| !TARGET[usize::from(byte)]) {
+        Some(at) => (&target[..at], Err(forbidden_byte(target[at]))),
+        None => (target, Ok(())),
     }
 }
 

@@ -251,7 +251,7 @@ impl RequestHead {
             self.summary.parts.path = Some(self.append(|bytes| encode_path(path, bytes)));
         }
         if let Some(query) = meta.query.filter(|query| *query != self.query()) {
-            check_target(query)?;
+            check_target(query).1?;
             self.summary.parts.query = self.append(|bytes| bytes.extend_from_slice(query));
         }
         let script_name = meta.script_name()?;
