@@ -145,7 +145,7 @@ def failed_import(error: BaseException, module: str) -> str:
 
 def trimmed(error: BaseException) -> str:
     """The traceback as Python prints it, without frames of the server and the import machinery."""
-    report = traceback.TracebackException.from_exception(error)
+    report = report_of(error)
     seen: set[int] = set()
     chain: list[traceback.TracebackException | None] = [report]
     while chain:
@@ -160,6 +160,34 @@ def trimmed(error: BaseException) -> str:
     )
     lines = report.format() if report.stack or has_chain else report.format_exception_only()
     return "".join(lines).rstrip()
+
+
+def report_of(error: BaseException) -> traceback.TracebackException:
+    try:
+        return traceback.TracebackException.from_exception(error)
+    except OSError:
+        # Python 3.15 looks for other builds of a missing module, and fails where a directory of
+        # `sys.path` is closed to the user.
+        missing = {link: link.name for link in chained(error) if isinstance(link, ImportError)}
+        for link in missing:
+            link.name = None
+        try:
+            return traceback.TracebackException.from_exception(error)
+        finally:
+            for link, name in missing.items():
+                link.name = name
+
+
+def chained(error: BaseException) -> list[BaseException]:
+    """An exception, and those that it was raised from or after."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop()
+        if link is not None and link not in found:
+            found.append(link)
+            waiting += [link.__cause__, link.__context__]
+    return found
 
 
 def is_machinery(filename: str) -> bool:
