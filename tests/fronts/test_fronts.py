@@ -89,9 +89,9 @@ def test_an_application_sees_the_client_and_not_the_proxy(behind, configuration)
     seen = site.seen(request("GET", f"/seen/a%20b{slash}c?q=1&r=%2F", *forged, host=None))
     assert seen["REMOTE_ADDR"] == "127.0.0.1"
     assert seen["wsgi.url_scheme"] == "http"
-    # Debian's uwsgi_params has the host without the port.
-    port = "" if configuration == "nginx/uwsgi.conf" else ":8080"
-    assert seen["HTTP_HOST"] == f"shop.example{port}"
+    # Debian's uwsgi_params has the host without the port before nginx 1.30.
+    ports = ["", ":8080"] if configuration == "nginx/uwsgi.conf" else [":8080"]
+    assert seen["HTTP_HOST"] in [f"shop.example{port}" for port in ports]
     assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("", "/seen/a b/c")
     assert seen["QUERY_STRING"] == "q=1&r=%2F"
     assert seen["HTTP_X_SECRET"] is None

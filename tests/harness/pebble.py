@@ -64,6 +64,7 @@ class Pebble:
         http_port: int,
         tls_port: int,
         environment: Mapping[str, str] | None = None,
+        validity: int = 7_776_000,
         **settings: Any,
     ) -> None:
         pebble = require_program("pebble", package="pebble")
@@ -81,6 +82,9 @@ class Pebble:
             "httpPort": http_port,
             "tlsPort": tls_port,
             "ocspResponderURL": "",
+            # In seconds: for Pebble 2.4, and for 2.10.
+            "certificateValidityPeriod": validity,
+            "profiles": {"default": {"description": "the only one", "validityPeriod": validity}},
             **settings,
         }
         config.write_text(json.dumps({"pebble": settings}))

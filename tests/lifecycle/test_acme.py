@@ -129,7 +129,7 @@ def test_a_site_gets_its_certificate_and_keeps_it(start, tmp_path, pebble, chall
 @pytest.mark.slow
 def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left(start, tmp_path, pebble):
     site = Site(start, tmp_path)
-    ca = pebble(http_port=site.http_port, tls_port=site.tls_port, certificateValidityPeriod=45)
+    ca = pebble(http_port=site.http_port, tls_port=site.tls_port, validity=45)
     site.run(*ca.arguments(site.acme_dir))
     trust = ca.trust()
     seen = set()
