@@ -17,8 +17,9 @@ class Admin:
         self.address = f"unix:{self.path}"
         self.server = start(app, "--admin-bind", self.address, *arguments, wait=wait, **options)
         if wait:
-            # A worker that is ready may not have written its first status yet.
-            eventually(self.workers, what="a worker in /status")
+            # Workers that are ready may not have written their first status yet.
+            count = options.get("workers") or 1
+            eventually(lambda: len(self.workers()) >= count, what=f"{count} workers in /status")
 
     def ask(self, target, method="GET"):
         with Wire(str(self.path)) as wire:

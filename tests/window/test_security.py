@@ -203,6 +203,8 @@ def test_a_profile_ends_when_its_client_leaves(start):
 
 def test_health_is_answered_while_others_ask_workers_that_do_not_answer(start):
     asked = Listener(start)
+    # Not before the worker has written its first status.
+    eventually(lambda: b'"workers":[{' in asked.ask("GET", "/status").body, what="a worker")
     os.kill(asked.server.workers()[0], signal.SIGSTOP)
     targets = ["/stacks"] * 4 + ["/now"] * 8 + ["/profile?seconds=0.1"] * 4
     with Wire(("127.0.0.1", asked.port)) as profile, contextlib.ExitStack() as wires:
