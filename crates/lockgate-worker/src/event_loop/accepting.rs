@@ -71,7 +71,7 @@ impl EventLoop {
         }
         if room == 0 {
             self.arrival_clock.on_pause();
-            // The kernel has told this event loop alone. Another one may have an idle connection, or the next that ends.
+            // The kernel has woken this event loop alone. Another one may have an idle connection, or the next that ends.
             (self.context.lifecycle.worker).let_others_accept(&self.context.inbox);
             // Checked again when a connection closes, or when one has been idle for long enough.
             return self.pause_accepting(now + MIN_IDLE);
