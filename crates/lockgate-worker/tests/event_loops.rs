@@ -15,19 +15,16 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use client::{PATIENCE, Server, answer, get, read_response};
+use client::loops::{answer_with_thread, event_loops, one_of_each, until};
+use client::{Server, answer, get, read_response};
 use lockgate_config::{Config, LogLevel, LogTarget};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Reply, Request};
 
 /// Threads of each event loop.
 const THREADS: [usize; 3] = [1, 2, 8];
-
-fn event_loops(count: usize) -> impl FnOnce(&mut Config) {
-    move |config| config.event_loops = count
-}
 
 /// The event loops in which these connections are, by a thread of each: with one thread, an event loop runs all calls
 /// on it.
@@ -39,18 +36,6 @@ fn threads_of(server: &Server, connections: usize) -> HashMap<String, Vec<TcpStr
         by_thread.entry(thread).or_default().push(stream);
     }
     by_thread
-}
-
-/// One connection to each event loop of a server whose event loops have one thread.
-fn one_of_each(server: &Server, count: usize) -> Vec<TcpStream> {
-    let mut by_thread: HashMap<String, TcpStream> = HashMap::new();
-    until("every event loop has a connection", || {
-        let mut stream = server.connect();
-        let thread = get(&mut stream, "/").text();
-        by_thread.insert(thread, stream);
-        by_thread.len() == count
-    });
-    by_thread.into_values().collect()
 }
 
 /// Connects and asks for this path until the condition holds.
@@ -69,18 +54,6 @@ fn ask_until(
         condition()
     });
     streams
-}
-
-fn answer_with_thread(reply: &mut Reply) {
-    answer(reply, format!("{:?}", thread::current().id()).as_bytes());
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
@@ -115,7 +88,7 @@ fn calls_of_different_event_loops_run_at_the_same_time() {
         }
         answer_with_thread(reply);
     });
-    let mut streams = one_of_each(&server, 2);
+    let mut streams = one_of_each(2, || server.connect());
     for stream in &mut streams {
         stream
             .write_all(b"GET /meet HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -285,7 +258,7 @@ fn an_event_loop_whose_only_thread_is_in_a_call_is_noticed_although_others_serve
         answer_with_thread(reply);
     });
     let limit = Duration::from_millis(200);
-    let mut streams = one_of_each(&server, 2);
+    let mut streams = one_of_each(2, || server.connect());
     assert!(!server.handle.is_stuck(limit));
     streams[0]
         .write_all(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,6 +1,8 @@
 //! A worker on a free port and a strict client: responses are read by their framing.
 
-use std::io::Read;
+pub mod loops;
+
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -42,30 +44,45 @@ impl Server {
         adjust: impl FnOnce(&mut Config),
         app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
-        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
-        let adjust = |config: &mut Config| {
-            config.threads = Threads::Count(NonZeroUsize::new(threads).unwrap());
-            adjust(config);
-        };
-        Self::start_app(adjust, Function(app), log)
+        Self::start_with_resources(threads, adjust, |_| {}, app)
     }
 
     /// The application answers every request; spans are recorded in the log.
     pub fn start_with_spans(spans: Log, adjust: impl FnOnce(&mut Config)) -> Self {
         let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
         let app = Function(|_: &mut Request, reply: &mut Reply| answer(reply, b""));
-        Self::start_recording(adjust, app, log, Some(spans))
+        Self::start_made(
+            adjust,
+            |resources| resources.spans = Some(spans),
+            Arc::new(app),
+            log,
+        )
     }
 
     pub fn start_app(adjust: impl FnOnce(&mut Config), app: impl App, log: Arc<ErrorLog>) -> Self {
-        Self::start_recording(adjust, app, log, None)
+        Self::start_made(adjust, |_| {}, Arc::new(app), log)
     }
 
-    fn start_recording(
+    /// With further resources, such as the memory that workers share.
+    pub fn start_with_resources(
+        threads: usize,
         adjust: impl FnOnce(&mut Config),
-        app: impl App,
+        complete: impl FnOnce(&mut Resources),
+        app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
+        let adjust = |config: &mut Config| {
+            config.threads = Threads::Count(NonZeroUsize::new(threads).unwrap());
+            adjust(config);
+        };
+        Self::start_made(adjust, complete, Arc::new(Function(app)), log)
+    }
+
+    fn start_made(
+        adjust: impl FnOnce(&mut Config),
+        complete: impl FnOnce(&mut Resources),
+        app: Arc<dyn App>,
         log: Arc<ErrorLog>,
-        spans: Option<Log>,
     ) -> Self {
         let mut config = Config::with_defaults(AppSpec::Module {
             module: "test".into(),
@@ -78,20 +95,21 @@ impl Server {
             host: "127.0.0.1".into(),
             port: address.port(),
         };
-        let handle = Worker::prepare(Resources {
+        let mut resources = Resources {
             config: Arc::new(config),
             listeners: vec![(bind.into(), listener.into())],
-            app: Arc::new(app),
+            app,
             error_log: log,
             worker_slot: None,
             acceptor: None,
             broadcast: None,
             responses: None,
             rates: None,
-            spans,
+            spans: None,
             owns_process: true,
-        })
-        .unwrap();
+        };
+        complete(&mut resources);
+        let handle = Worker::prepare(resources).unwrap();
         handle.open();
         Self { handle, address }
     }
@@ -144,14 +162,13 @@ impl Response {
 }
 
 /// One request on a stream that stays open.
-pub fn get(stream: &mut TcpStream, path: &str) -> Response {
-    use std::io::Write;
+pub fn get(stream: &mut (impl Read + Write), path: &str) -> Response {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     read_response(stream)
 }
 
 /// Reads exactly one response, not a byte more.
-pub fn read_response(stream: &mut TcpStream) -> Response {
+pub fn read_response(stream: &mut impl Read) -> Response {
     let head = String::from_utf8(read_until(stream, b"\r\n\r\n")).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines
@@ -196,7 +213,7 @@ pub fn read_response(stream: &mut TcpStream) -> Response {
     }
 }
 
-fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+fn read_until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(end) {
