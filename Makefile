@@ -7,6 +7,7 @@
 #   PYTEST="-n 0 -k x"  arguments for pytest, which runs four tests at a time: most of them wait
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
 #   MUTANTS="--shard 1/50"  which mutants `make mutants` tries; all of them take a night
+#   RACE="--test=load"  which tests `make race` runs, as arguments of cargo test
 #   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
 #   WHEELS="cp313-manylinux-x86_64"  which wheels `make wheels` builds, of all; `*` stands for each: "cp313-*-x86_64"
 
@@ -18,6 +19,7 @@ PYTEST ?=
 FUZZ_SECONDS ?= 60
 FUZZ ?=
 MUTANTS ?=
+RACE ?=
 SOAK_SECONDS ?= 60
 SOAK ?=
 WHEELS ?=
@@ -63,12 +65,12 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test test-debian pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
+.PHONY: help serve test test-debian pages site test-again unsafe unsafe-smoke race soak mutants fuzz fuzz-smoke check bench docs dev prerequisites \
 	wheels sdist wheels-list wheels-reproduce wheels-toolchain try-install images-test release test-upgrade
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,11s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,12s/^# / /p' $(firstword $(MAKEFILE_LIST))
 
 SERVE_AT := $(if $(TLS),--domain localhost --acme-dir $(abspath $(VENV))/acme -b https://localhost:$(PORT),-b 127.0.0.1:$(PORT))
 
@@ -107,6 +109,10 @@ unsafe: $(VENV)/.installed-$(BUILD) $(VENV)/.development ## run the tests of the
 unsafe-smoke:
 	@if command -v valgrind >/dev/null; then $(MAKE) unsafe; \
 		else echo "make: UNSAFE CODE NOT CHECKED: valgrind is missing" >&2; test -z "$$CI"; fi
+
+# Some ten times slower than without it. Threads of Python are not among them: no free-threaded one is at hand.
+race: prerequisites ## run tests of the worker's threads under ThreadSanitizer, over one event loop and several
+	PYTHONPATH=tests "$(PYTHON_PATH)" -m races $(RACE)
 
 soak: $(VENV)/.installed-$(BUILD) ## judge a server under load, deploys, signals and kills: SOAK_SECONDS=60
 	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SOAK_SECONDS) $(SOAK)

@@ -65,9 +65,12 @@ def is_fresh(made: float, now: float) -> bool:
     return 0 <= now - made < KEPT_SECONDS
 
 
-def obtain(suite: str, cache: Path) -> Path:
-    """The root of a release, which is made if there is none or it is old."""
-    names = packages(suite)
+def obtain(suite: str, cache: Path, names: list[str] | None = None) -> Path:
+    """The root of a release, which is made if there is none or it is old.
+
+    It has these packages, or those for its interpreters. The cache keeps one root of a release.
+    """
+    names = names or packages(suite)
     root = cache / key(suite, names)
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"{suite}.lock"):
