@@ -81,7 +81,12 @@ def check(folder: Path) -> int:
 
 
 def valgrind(folder: Path) -> list[str]:
-    arguments = ["--quiet", "--fair-sched=yes", "--error-exitcode=99", f"--log-file={folder}/valgrind.%p"]
+    arguments = [
+        "--quiet",
+        "--fair-sched=yes",
+        "--error-exitcode=99",
+        f"--log-file={folder}/valgrind.%p",
+    ]
     arguments.append(f"--suppressions={SUPPRESSIONS}")
     return [sys.executable, str(WITHOUT_AUXV), "valgrind", *arguments]
 

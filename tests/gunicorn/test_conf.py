@@ -201,7 +201,7 @@ def test_a_configuration_that_fails_at_a_reload_changes_nothing(
     assert server.get("/").body == b"red"
     site.write("raw_env = ['COLOUR=blue']")
     reloaded(server, r"reload: done")
-    # The old worker may accept until it is told to stop.
+    # The old worker may accept until the signal to stop arrives.
     eventually(lambda: server.get("/").body == b"blue", what="the new worker answers")
     assert server.stop() == 0
 
@@ -255,7 +255,7 @@ def test_workers_execute_the_configuration_that_was_evaluated(site, start, flags
         server.wait_for_log(r"pid \d+\) ready", since=before)
         assert server.get("/").body == b"red"
     reloaded(server, r"reload: done")
-    # The old worker may accept until it is told to stop.
+    # The old worker may accept until the signal to stop arrives.
     eventually(lambda: server.get("/").body == b"blue", what="the new worker answers")
     assert server.stop() == 0
 

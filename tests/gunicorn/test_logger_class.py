@@ -176,7 +176,7 @@ def test_a_class_in_the_configuration(start, installed, preload):
 @pytest.mark.parametrize("installed", [False, True], ids=["shim", "installed"])
 @pytest.mark.parametrize("named", [[], ["--access-logformat", "common"]], ids=["none", "common"])
 def test_a_logger_class_finds_a_format_and_not_its_name(start, tmp_path, installed, named):
-    """gunicorn's own class knows no names of formats."""
+    """gunicorn's own class has no names of formats."""
     if installed and not GUNICORN.exists():
         pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
     (tmp_path / "loggers.py").write_text(
