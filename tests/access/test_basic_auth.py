@@ -218,7 +218,7 @@ def test_check_config_reads_the_files_that_routes_name(tmp_path):
     (tmp_path / "app.py").write_text("def app(environ, start_response): pass\n")
     (tmp_path / "lockgate.toml").write_text(
         'app = "app:app"\nbasic_auth = "users"\nerror_pages = { 404 = "404.html" }\n'
-        '[[route]]\npath = "/admin"\n'
+        '[[route]]\npath = "/admin"\nallow = ["10.0.0.0/8"]\n'
     )
     found = run("--check-config", chdir=tmp_path)
     users, page = tmp_path / "users", tmp_path / "404.html"
