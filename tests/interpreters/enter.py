@@ -44,8 +44,11 @@ while [ "$count" -gt 0 ]; do
     shift
     count=$((count - 1))
 done
+# Not only chroot: a program that enters a mount namespace of a test has the root of that namespace.
+cd "$root"
+pivot_root . mnt
 # The shell has the number 1 and reaps what has lost its parent, as init does; no test does that.
-exec chroot "$root" sh -c 'cd "$1" && shift && "$@"; exit $?' - "$tree" "$@"
+exec chroot / sh -c 'umount -l /mnt && cd "$1" && shift && "$@"; exit $?' - "$tree" "$@"
 """
 
 
