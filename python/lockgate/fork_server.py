@@ -1,9 +1,12 @@
 """Detection of threads and sockets that an import has left in a fork server, or a program before it
 serves: threads do not survive the fork of a worker, and all workers would share the sockets.
+
+The resource tracker of multiprocessing is shared on purpose.
 """
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +18,25 @@ def sockets() -> set[int]:
 
 
 def leftovers(before: set[int]) -> list[str]:
-    """Describes each thread, and each socket that is not in `before`."""
+    """Describes each thread, and each socket that is not in `before`, once the import is over."""
+    share_resource_tracker()
     found = [f"{thread} not copied to workers" for thread in threads("is", "are")]
     for number in sorted(sockets() - before):
         found.append(f"{_described(number)} is shared by all workers")
     return found
+
+
+def share_resource_tracker() -> None:
+    """Lets workers use the semaphores of a pool that the import has made until they end.
+
+    The tracker deletes them once no process has its pipe, and the fork server ends first. Python
+    3.14 passes the pipe on only if this flag of the forking thread is set, 3.13 at each fork.
+    """
+    intent = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_fork_intent", None)
+    if intent is not None:
+        intent.preserve_fd = True
+        # Runs behind the hook of the tracker: what a worker forks has nothing to do with it.
+        os.register_at_fork(after_in_child=lambda: setattr(intent, "preserve_fd", False))
 
 
 def threads(one: str = "", several: str = "") -> list[str]:
