@@ -14,6 +14,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: As in harness.process, which the program beside the tests does not import.
+SAFE_PATH = "-P" if sys.version_info >= (3, 11) else "-I"
+
+
 HERE = Path(__file__).resolve().parent
 
 #: The servers whose configurations there are cases of.
@@ -65,7 +69,7 @@ def place(case: Case, directory: Path) -> Path:
 
 def convert(case: Case, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "lockgate", "convert", *arguments, *case.arguments],
+        [sys.executable, SAFE_PATH, "-m", "lockgate", "convert", *arguments, *case.arguments],
         cwd=directory,
         env={
             "PATH": os.defpath,

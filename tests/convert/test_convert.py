@@ -30,7 +30,7 @@ def test_lockgate_accepts_the_file(case, tmp_path):
     path = tmp_path / "lockgate.toml"
     path.write_text(case.expected("toml").replace("DIR", str(tmp_path)))
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "lockgate", "-c", str(path), "--print-config"],
+        [sys.executable, library.SAFE_PATH, "-m", "lockgate", "-c", str(path), "--print-config"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from harness.patience import eventually
+from harness.process import SAFE_PATH
 
 LINE = "x" * 1_000_000
 
@@ -202,7 +203,7 @@ def test_a_conf_that_hangs_is_ended(tmp_path):
         "sys.exit(command.main(['gunicorn.conf.py']))"
     )
     result = subprocess.run(
-        [sys.executable, "-P", "-c", program],
+        [sys.executable, SAFE_PATH, "-c", program],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -279,7 +280,7 @@ def convert(directory, *arguments):
 
 def run(directory, *arguments):
     return subprocess.run(
-        [sys.executable, "-P", "-m", "lockgate", *arguments],
+        [sys.executable, SAFE_PATH, "-m", "lockgate", *arguments],
         cwd=directory,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -25,7 +25,7 @@ def test_a_server_starts_from_the_file_and_answers(case, tmp_path, start):
     server = start(
         "lockgate.toml",
         *("--error-logfile", "-", "--log-level", "info"),
-        program=(sys.executable, "-P", "-m", "lockgate", "-c"),
+        program=(sys.executable, library.SAFE_PATH, "-m", "lockgate", "-c"),
         workers=None,
         chdir=source,
         environment=case.environment,

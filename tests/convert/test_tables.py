@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from harness.process import SAFE_PATH
 from lockgate.convert.tables import table
 from lockgate.convert.uwsgi import mapping, options
 
@@ -37,7 +38,7 @@ def test_each_name_of_uwsgi_that_code_decides_is_decided(tmp_path):
         lines = [f"{name} = {value}" for name in sorted({*known.mapped, *known.advice} - skipped)]
         (tmp_path / "all.ini").write_text("[uwsgi]\n" + "\n".join(lines) + "\n")
         result = subprocess.run(
-            [sys.executable, "-P", "-m", "lockgate", "convert", "--json", "all.ini"],
+            [sys.executable, SAFE_PATH, "-m", "lockgate", "convert", "--json", "all.ini"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -50,7 +51,7 @@ def test_each_name_of_uwsgi_that_code_decides_is_decided(tmp_path):
         assert document["counts"]["unknown"] == 0
         (tmp_path / "lockgate.toml").write_text(document["toml"])
         shown = subprocess.run(
-            [sys.executable, "-P", "-m", "lockgate", "--print-config", "app:app"],
+            [sys.executable, SAFE_PATH, "-m", "lockgate", "--print-config", "app:app"],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -19,6 +19,8 @@ from harness.wire import Response, Wire, request
 TESTS = Path(__file__).resolve().parent.parent
 APPS = TESTS / "apps"
 EXAMPLES = TESTS.parent / "examples"
+#: Keeps the working directory out of `sys.path`; Python 3.10 has only the isolated mode for it.
+SAFE_PATH = "-P" if sys.version_info >= (3, 11) else "-I"
 RUNNING: list[Server] = []
 # Variables that systemd may set for the process that runs the tests.
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS")
