@@ -8,12 +8,16 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from harness.browser import Browser
 from harness.patience import eventually
 from harness.requirements import require_module, require_program
+
+#: A parameter that websockets 16, which Python 3.10 has, does not know.
+LEGACY: dict[str, Any] = {"legacy": True} if sys.version_info >= (3, 11) else {}
 
 FLAGS = (
     "--headless=new",
@@ -67,7 +71,7 @@ class Chromium:
         self.numbers = itertools.count(1)
         try:
             page = self._page(profile / "DevToolsActivePort")
-            self.socket = connect(page, max_size=None, legacy=True)
+            self.socket = connect(page, max_size=None, **LEGACY)
             self.open(url)
         except BaseException:
             self.end()

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from harness import Wire, eventually, free_port
+from harness.chromium import LEGACY
 from harness.fronts import start_front
 from harness.other_user import open_to_others
 from harness.requirements import require_module
@@ -232,7 +233,7 @@ def test_the_switch_interval_is_longer_while_many_threads_may_wait_for_the_gil(s
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_client_gets_a_close_frame_when_its_worker_ends(start, number):
     server = start("upgrading:app", workers=1)
-    clients = [connect(url(server, "/echo"), legacy=True) for _ in range(10)]
+    clients = [connect(url(server, "/echo"), **LEGACY) for _ in range(10)]
     for ws in clients:
         ws.send("hi")
         assert ws.recv(timeout=15) == "hi"
