@@ -31,6 +31,7 @@ PACKAGES = (
     "libc6-dev",
     "llvm",
     "make",
+    "mount",
     "rust-src",
     "rustc",
 )
