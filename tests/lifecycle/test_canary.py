@@ -99,7 +99,7 @@ def test_new_connections_go_to_the_new_workers_first(watched, tmp_path):
         return [server.get("/").body for _ in range(40)].count(b"two") >= 36
 
     # One connection at a time: the worker that is first in the kernel's queue takes it.
-    eventually(are_nearly_all_new, what="36 of 40 answers of the new version")
+    eventually(are_nearly_all_new, within=30, what="36 of 40 answers of the new version")
 
 
 def test_a_new_worker_that_dies_in_the_canary_period_rolls_back(watched, tmp_path):

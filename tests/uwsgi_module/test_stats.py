@@ -36,9 +36,10 @@ def test_each_connection_gets_the_document(start):
     def counted():
         found = document(("127.0.0.1", port))
         workers = found["workers"]
-        return found if sum(worker["requests"] for worker in workers) == 5 else None
+        is_complete = len(workers) == 2 and sum(worker["requests"] for worker in workers) == 5
+        return found if is_complete else None
 
-    found = eventually(counted, what="5 requests are counted")
+    found = eventually(counted, what="5 requests of two workers are counted")
     assert found["pid"] == server.pid
     assert [worker["id"] for worker in found["workers"]] == [1, 2]
     assert {worker["pid"] for worker in found["workers"]} <= set(server.workers())
