@@ -18,7 +18,10 @@ def sockets() -> set[int]:
 
 
 def leftovers(before: set[int]) -> list[str]:
-    """Describes each thread, and each socket that is not in `before`, once the import is over."""
+    """Describes each thread, and each socket that is not in `before`, once the import is over.
+
+    The tracker, which workers are to share, is passed on first.
+    """
     share_resource_tracker()
     found = [f"{thread} not copied to workers" for thread in threads("is", "are")]
     for number in sorted(sockets() - before):
