@@ -1,7 +1,7 @@
 """Detection of threads and sockets that an import has left in a fork server, or a program before it
 serves: threads do not survive the fork of a worker, and all workers would share the sockets.
 
-The resource tracker of multiprocessing is shared on purpose.
+Workers share the resource tracker of multiprocessing on purpose.
 """
 
 import os
@@ -18,11 +18,7 @@ def sockets() -> set[int]:
 
 
 def leftovers(before: set[int]) -> list[str]:
-    """Describes each thread, and each socket that is not in `before`, once the import is over.
-
-    The tracker, which workers are to share, is passed on first.
-    """
-    share_resource_tracker()
+    """Describes each thread, and each socket that is not in `before`."""
     found = [f"{thread} not copied to workers" for thread in threads("is", "are")]
     for number in sorted(sockets() - before):
         found.append(f"{_described(number)} is shared by all workers")

@@ -41,6 +41,7 @@ TESTS = (
     "load",
     "event_loops",
     "shared_by_event_loops",
+    "limits_of_event_loops",
     "serving",
     "streaming",
     "http2",

@@ -43,6 +43,19 @@ pub(super) fn cannot_start(text: String) -> LoadFailure {
     }
 }
 
+/// Lets workers use the semaphores of a process pool that the import has made.
+fn share_resource_tracker(py: Python<'_>) -> Result<(), LoadFailure> {
+    py.import("lockgate.fork_server")
+        .and_then(|module| module.call_method0("share_resource_tracker"))
+        .map(drop)
+        .map_err(|error| {
+            cannot_start(format!(
+                "multiprocessing.resource_tracker: {}",
+                exceptions::summary(py, &error)
+            ))
+        })
+}
+
 impl PythonHooks {
     /// Loads the application in a fork server.
     pub(crate) fn preload_application(
@@ -65,6 +78,7 @@ impl PythonHooks {
             .import("lockgate.fork_server")
             .and_then(|module| module.call_method0("sockets"));
         let loaded = self.load(py, listeners)?;
+        share_resource_tracker(py)?;
         if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
             let problem = exceptions::summary(py, &error);
             let message = format!(
