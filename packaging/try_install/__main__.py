@@ -59,12 +59,14 @@ def main() -> int:
     wheels = sorted(arguments.directory.glob("lockgate-*.whl"))
     wheels += sorted(arguments.directory.glob("lockgate-*.tar.gz"))
     wheels = [path for path in wheels if all(text in path.name for text in arguments.only)]
+    if arguments.interpreters:
+        arguments.interpreters = arguments.interpreters.resolve()
     if not wheels:
         print(f"try_install: no such artefact is in {arguments.directory}", file=sys.stderr)
         return 2
     rows = []
     for path in wheels:
-        rows.append(attempt(path, arguments.suite, arguments.cache, arguments.quick_build))
+        rows.append(attempt(path, arguments))
         print(rows[-1], flush=True)
     if arguments.results:
         text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
@@ -80,7 +82,14 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="TEXT", help="files with this in their name"
     )
     parser.add_argument(
-        "--suite", help="another release of Debian for interpreters of pyenv, such as trixie"
+        "--suite", help="another release of Debian for interpreters that are not its own: trixie"
+    )
+    parser.add_argument(
+        "--interpreters",
+        type=Path,
+        metavar="DIRECTORY",
+        help="interpreters that Debian does not have, for the processor of the wheels, in folders "
+        "such as 3.12.11; those of pyenv are found without it",
     )
     parser.add_argument(
         "--quick-build",
@@ -94,24 +103,24 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def attempt(path: Path, suite: str | None, cache: Path, is_quick: bool = False) -> Row:
+def attempt(path: Path, arguments: argparse.Namespace) -> Row:
     started = time.monotonic()
     root, processor, artefact = "", "native", None
     result, detail = "passed", ""
     try:
         artefact = read(path)
-        place = interpreter(artefact, suite)
+        place = interpreter(artefact, arguments.suite, arguments.interpreters)
         processor = "qemu-user" if place.recipe.is_emulated else "native"
-        directory = roots.root(place.recipe, cache / "roots")
+        directory = roots.root(place.recipe, arguments.cache / "roots")
         root = place.recipe.suite
-        flask = dependencies.fetch(artefact, cache / "wheels")
+        flask = dependencies.fetch(artefact, arguments.cache / "wheels")
         with tempfile.TemporaryDirectory(prefix="lockgate-wheels-") as wheels:
             for wheel in (path, *flask.glob("*.whl")):
                 shutil.copy(wheel, wheels)
             options = Options(
                 environment={
                     **{"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"},
-                    **(QUICK if is_quick else {}),
+                    **(QUICK if arguments.quick_build else {}),
                 },
                 volumes={"/wheels": Path(wheels), **place.volumes},
             )

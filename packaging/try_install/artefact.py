@@ -74,8 +74,14 @@ def read(path: Path) -> Artefact:
     return artefact
 
 
-def interpreter(artefact: Artefact, suite: str | None = None) -> Interpreter:
-    """Where a wheel can be tried; `suite` names another release for interpreters of pyenv."""
+def interpreter(
+    artefact: Artefact, suite: str | None = None, interpreters: Path | None = None
+) -> Interpreter:
+    """Where a wheel can be tried.
+
+    `suite` names another release for interpreters that are not Debian's. Those are pyenv's, or
+    in `interpreters` for the processor of the wheel.
+    """
     architecture = DEBIAN_ARCHITECTURES[artefact.machine]
     if artefact.libc == "musl":
         raise Unavailable("Debian has no CPython that is linked with musl")
@@ -88,10 +94,14 @@ def interpreter(artefact: Artefact, suite: str | None = None) -> Interpreter:
         if artefact.is_source:
             packages += SOURCE_PACKAGES
         return Interpreter(Recipe(known, packages, architecture), f"/usr/bin/{python}", {})
-    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = sorted((home / "versions").glob(f"{artefact.version}.*"))
     recipe = Recipe(suite or PYENV_SUITE, PYENV_LIBRARIES, architecture)
-    if not found or recipe.is_emulated:
-        raise Unavailable(f"no release of Debian has {python}, nor has pyenv for {architecture}")
+    if interpreters is None and not recipe.is_emulated:
+        interpreters = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = sorted(interpreters.glob(f"{artefact.version}.*")) if interpreters else []
+    if not found:
+        raise Unavailable(
+            f"no release of Debian has {python}, nor has {interpreters or 'pyenv'} for "
+            f"{architecture}: --interpreters names a folder with {artefact.version}.x/bin/{python}"
+        )
     # At the same path, where the program looks for its libpython.
     return Interpreter(recipe, str(found[-1] / "bin" / python), {str(found[-1]): found[-1]})

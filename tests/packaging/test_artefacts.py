@@ -50,6 +50,18 @@ def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
     assert found.volumes == {str(version): version}
 
 
+def test_an_interpreter_of_another_processor_is_taken_from_its_folder(tmp_path):
+    wheel = read(Path("lockgate-1.0-cp310-cp310-manylinux_2_17_aarch64.whl"))
+    with pytest.raises(Unavailable, match="--interpreters"):
+        interpreter(wheel, None, tmp_path)
+    version = tmp_path / "3.10.13"
+    version.mkdir()
+    found = interpreter(wheel, None, tmp_path)
+    assert (found.recipe.suite, found.recipe.architecture) == ("bookworm", "arm64")
+    assert found.program == str(version / "bin" / "python3.10")
+    assert found.volumes == {str(version): version}
+
+
 def test_sources_are_built_where_rust_is():
     found = interpreter(read(Path("lockgate-1.0.tar.gz")))
     assert "cargo" in found.recipe.packages
