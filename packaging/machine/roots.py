@@ -48,7 +48,8 @@ class Recipe:
     packages: tuple[str, ...]
     # As Debian calls it.
     architecture: str = DEBIAN_ARCHITECTURES.get(platform.machine(), platform.machine())
-    # Of mmdebstrap: `extract` installs nothing but the packages and what they depend on.
+    # Of mmdebstrap: `extract` installs nothing but the packages and what they depend on, and
+    # runs none of their scripts.
     variant: str = "minbase"
 
     @property
@@ -90,8 +91,8 @@ def root(recipe: Recipe, cache: Path = CACHE) -> Path:
 
 def make(recipe: Recipe, directory: Path) -> None:
     command = [
-        # It ends with this program.
-        *("setpriv", "--pdeathsig", "TERM", "mmdebstrap"),
+        # It ends with this program, and what it mounts ends with it, even if it is killed.
+        *("setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "mmdebstrap"),
         "--quiet",
         # The mirror of a frozen archive has release files that have expired.
         "--aptopt=Acquire::Check-Valid-Until false",
@@ -110,6 +111,16 @@ def make(recipe: Recipe, directory: Path) -> None:
         remove(directory)
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise Unavailable(f"mmdebstrap cannot make {recipe.name}: {last}")
+    add_users(directory)
+
+
+def add_users(directory: Path) -> None:
+    """Debian's users and groups where base-passwd was unpacked and its script has not run."""
+    for name in ("passwd", "group"):
+        written = directory / "etc" / name
+        original = directory / "usr/share/base-passwd" / f"{name}.master"
+        if original.exists() and not written.exists():
+            shutil.copy(original, written)
 
 
 def remove(directory: Path) -> None:

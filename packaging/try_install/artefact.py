@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ PYENV_LIBRARIES = (
     *("libbz2-1.0", "libffi8", "liblzma5", "libncursesw6", "libreadline8", "libsqlite3-0"),
     *("libssl3", "libuuid1", "zlib1g"),
 )
+# With them a root is complete whose packages are unpacked and not configured.
+UNPACKED_BASE = ("base-files", "base-passwd", "bash", "coreutils", "dash", "libc-bin", "sed")
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def interpreter(
         packages: tuple[str, ...] = (python, f"{python}-venv")
         if artefact.is_source:
             packages += SOURCE_PACKAGES
-        return Interpreter(Recipe(known, packages, architecture), f"/usr/bin/{python}", {})
-    recipe = Recipe(suite or PYENV_SUITE, PYENV_LIBRARIES, architecture)
+        return Interpreter(_recipe(known, packages, architecture), f"/usr/bin/{python}", {})
+    recipe = _recipe(suite or PYENV_SUITE, PYENV_LIBRARIES, architecture)
     if interpreters is None and not recipe.is_emulated:
         interpreters = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = sorted(interpreters.glob(f"{artefact.version}.*")) if interpreters else []
@@ -105,3 +108,11 @@ def interpreter(
         )
     # At the same path, where the program looks for its libpython.
     return Interpreter(recipe, str(found[-1] / "bin" / python), {str(found[-1]): found[-1]})
+
+
+def _recipe(suite: str, packages: tuple[str, ...], architecture: str) -> Recipe:
+    """Under an emulator the scripts of the packages take ten minutes, and unpacking takes one."""
+    recipe = Recipe(suite, packages, architecture)
+    if not recipe.is_emulated:
+        return recipe
+    return dataclasses.replace(recipe, packages=(*packages, *UNPACKED_BASE), variant="extract")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from machine.roots import Unavailable
+from machine.roots import Unavailable, add_users
 from try_install.artefact import interpreter, read
 
 PLATFORM = "manylinux2014_x86_64.manylinux_2_17_x86_64"
@@ -50,8 +50,9 @@ def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
     assert found.volumes == {str(version): version}
 
 
-def test_an_interpreter_of_another_processor_is_taken_from_its_folder(tmp_path):
+def test_an_interpreter_of_another_processor_is_taken_from_its_folder(monkeypatch, tmp_path):
     wheel = read(Path("lockgate-1.0-cp310-cp310-manylinux_2_17_aarch64.whl"))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(Unavailable, match="--interpreters"):
         interpreter(wheel, None, tmp_path)
     version = tmp_path / "3.10.13"
@@ -60,6 +61,26 @@ def test_an_interpreter_of_another_processor_is_taken_from_its_folder(tmp_path):
     assert (found.recipe.suite, found.recipe.architecture) == ("bookworm", "arm64")
     assert found.program == str(version / "bin" / "python3.10")
     assert found.volumes == {str(version): version}
+
+
+@pytest.mark.parametrize(("machine", "variant"), [("x86_64", "extract"), ("aarch64", "minbase")])
+def test_no_script_of_a_package_runs_under_an_emulator(monkeypatch, machine, variant):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    recipe = interpreter(read(Path("lockgate-1.0-cp311-cp311-manylinux_2_17_aarch64.whl"))).recipe
+    assert recipe.variant == variant
+    assert ("dash" in recipe.packages) == (variant == "extract")
+
+
+def test_a_root_whose_packages_are_only_unpacked_has_the_users_of_debian(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/group").write_text("its own")
+    masters = tmp_path / "usr/share/base-passwd"
+    masters.mkdir(parents=True)
+    for name in ("passwd", "group"):
+        (masters / f"{name}.master").write_text("of Debian")
+    add_users(tmp_path)
+    assert (tmp_path / "etc/passwd").read_text() == "of Debian"
+    assert (tmp_path / "etc/group").read_text() == "its own"
 
 
 def test_sources_are_built_where_rust_is():
