@@ -60,6 +60,9 @@ class Release:
     def head(self) -> str:
         return self.repository.ask("git", "rev-parse", "HEAD")
 
+    def changes(self) -> list[Path]:
+        return sorted((self.repository.root / "changes").glob("*.md"))
+
     def files(self) -> list[Path]:
         folder = self.repository.root / "dist"
         return sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
@@ -97,6 +100,18 @@ def check_tree(release: Release) -> None:
     if not release.is_committed() and not is_next(release, present):
         raise CannotRelease(
             f"VERSION={release.version.text} is not after {present.text}, the version in Cargo.toml"
+        )
+    check_changes(release)
+
+
+def check_changes(release: Release) -> None:
+    """Sentences that are left in changes/ would be announced as those of the next release."""
+    text = release.version.text
+    left = [path for path in release.changes() if path.name != "README.md"]
+    if left and notes(release.repository.read("CHANGELOG.md"), release.version):
+        raise CannotRelease(
+            f"CHANGELOG.md has a section ## {text}, and changes/ has {len(left)} sentences, such "
+            f"as {left[0].name}: bring into the section what belongs there, and remove the files"
         )
 
 
@@ -147,7 +162,8 @@ def set_version(release: Release) -> None:
     # Man pages have the version.
     repository.run("cargo", "run", "--quiet", "-p", "xtask", "--", "docs")
     repository.run("git", "add", "--all", *changed_places(repository))
-    repository.run("git", "commit", "--quiet", "--message", release.subject)
+    # The first release has the present version, and its section of the changelog is there.
+    repository.run("git", "commit", "--quiet", "--allow-empty", "--message", release.subject)
     if repository.ask("git", "status", "--porcelain", "--untracked-files=no"):
         raise CannotRelease("the commit of the version has left changes: git status")
 

@@ -145,6 +145,21 @@ def test_a_release_is_committed_built_and_tagged_and_nothing_leaves_the_machine(
     assert "git push origin main v0.2.0" in done.stdout
 
 
+def test_the_first_release_has_the_version_and_the_changelog_that_are_there(repository):
+    git(repository, "remote", "remove", "origin")
+    git(repository, "tag", "--delete", "v0.1.0")
+    done = release(repository, "0.1.0", "--wheels", "cp313-*")
+    assert done.returncode == 1 and "changes/ has 1 sentences, such as 1-b.fixed.md" in done.stderr
+    assert "ci" not in calls(repository)
+    git(repository, "rm", "--quiet", "changes/1-b.fixed.md")
+    git(repository, "commit", "--quiet", "--message", "changes: none before the first release")
+    done = release(repository, "0.1.0", "--wheels", "cp313-*")
+    assert done.returncode == 0, done.stderr
+    assert git(repository, "log", "-1", "--format=%s") == "release: 0.1.0"
+    assert git(repository, "rev-parse", "v0.1.0^{commit}") == git(repository, "rev-parse", "HEAD")
+    assert "- The first." in git(repository, "tag", "--list", "--format=%(contents)", "v0.1.0")
+
+
 def test_a_release_continues_where_it_has_stopped(repository):
     (repository / "broken").touch()
     failed = release(repository, "0.2.0")
