@@ -13,6 +13,8 @@ from machine.container import Container
 
 PORT = 8000
 TLS_PORT = 8443
+# Under an emulator, on a busy machine, a virtualenv alone takes minutes.
+PATIENCE = 1200.0
 PYTHON = "/srv/venv/bin/python"
 LOCKGATE = "/srv/venv/bin/lockgate"
 
@@ -106,9 +108,9 @@ def reload(container: Container, server: Server, answer: str) -> None:
 def stop(container: Container, server: Server) -> None:
     _must(container, "sh", "-c", f"kill -TERM {server.pid}")
     try:
-        status = server.process.wait(30)
+        status = server.process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        raise Failed("the server has not stopped within 30 s of TERM") from None
+        raise Failed(f"the server has not stopped within {PATIENCE:.0f} s of TERM") from None
     if status != 0:
         raise Failed(f"the server has stopped with exit status {status}")
     left = {pid: state for pid, state in container.processes().items() if state != "Z"}
@@ -126,15 +128,18 @@ def _curl(container: Container, arguments: list[str], expected: str) -> None:
         raise Failed(f"curl {' '.join(a[:60] for a in arguments)}: {done.stdout}{done.stderr}")
 
 
-def _must(container: Container, *command: str, seconds: float = 300) -> str:
-    done = container.execute(command, seconds=seconds)
+def _must(container: Container, *command: str, seconds: float = PATIENCE) -> str:
+    try:
+        done = container.execute(command, seconds=seconds)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command)} has not ended within {seconds:.0f} s") from None
     if done.returncode != 0:
         output = (done.stdout + done.stderr).strip()
         raise Failed(f"{' '.join(command)} failed: {output[-1500:]}")
     return done.stdout
 
 
-def _eventually(is_so: Callable[[], bool], server: Server, seconds: float = 120) -> None:
+def _eventually(is_so: Callable[[], bool], server: Server, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         if server.process.poll() is not None or time.monotonic() > deadline:

@@ -1,9 +1,11 @@
 """Which root `make try-install` takes for an artefact, by its name."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from machine.roots import Unavailable, add_users
+from try_install import visit
 from try_install.artefact import interpreter, read
 
 PLATFORM = "manylinux2014_x86_64.manylinux_2_17_x86_64"
@@ -86,3 +88,15 @@ def test_a_root_whose_packages_are_only_unpacked_has_the_users_of_debian(tmp_pat
 def test_sources_are_built_where_rust_is():
     found = interpreter(read(Path("lockgate-1.0.tar.gz")))
     assert "cargo" in found.recipe.packages
+
+
+def test_a_step_that_does_not_end_is_a_failure_of_its_wheel():
+    with pytest.raises(visit.Failed, match="python -m venv /srv/venv has not ended within 1200 s"):
+        visit.install(Stuck(), "python", "/wheels/lockgate.whl")
+
+
+class Stuck:
+    """A container in which no command ends."""
+
+    def execute(self, command, *, seconds):
+        raise subprocess.TimeoutExpired(command, seconds)
