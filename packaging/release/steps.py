@@ -188,6 +188,14 @@ def check_rust(release: Release) -> None:
             f"{present} is on PATH, and {WORKFLOW} builds with {wanted[1]}: "
             f"rustup default {wanted[1]}"
         )
+    # Where it has no standard library for a wheel, `make wheels` takes another Rust.
+    listed = release.repository.ask("make", "--silent", "wheels-list", f"WHEELS={release.wheels}")
+    others = [line for line in listed.splitlines() if f"rustc {wanted[1]} on PATH" not in line]
+    if others:
+        raise CannotRelease(
+            f"{len(others)} wheels would not be built by the Rust of {WORKFLOW}, so their bytes "
+            f"would not be the same: rustup target add the missing ones:\n" + "\n".join(others)
+        )
 
 
 def build(release: Release) -> None:

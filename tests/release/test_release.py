@@ -28,6 +28,8 @@ VERSION := $(shell sed -n 's/^version = "\\(.*\\)"/\\1/p' Cargo.toml | sed 's/-r
 wheels:
 \tmkdir -p dist
 \techo "$(WHEELS)" > dist/lockgate-$(VERSION)-cp313-cp313-manylinux_2_17_x86_64.whl
+wheels-list:
+\techo "cp313-manylinux-x86_64      rustc $(or $(OTHER_RUST),1.2.3) on PATH"
 sdist:
 \techo sources > dist/lockgate-$(VERSION).tar.gz
 test-upgrade:
@@ -283,6 +285,14 @@ def test_a_release_that_cannot_be_is_refused_with_the_reason(
     assert refused.returncode == 1
     assert problem in refused.stderr
     assert git(repository.parent / "origin", "tag") == "v0.1.0"
+
+
+def test_a_wheel_of_another_rust_is_refused(repository, monkeypatch):
+    monkeypatch.setenv("OTHER_RUST", "1.2.4")
+    refused = release(repository, "0.2.0")
+    assert refused.returncode == 1
+    assert "1 wheels would not be built by the Rust of .github/workflows" in refused.stderr
+    assert not (repository / "dist").exists()
 
 
 def test_a_release_candidate_has_the_form_of_cargo_and_of_pypi(repository):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from wheels import targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
@@ -30,6 +31,15 @@ def test_all_versions_of_the_classifiers_are_tested_and_built():
     built = re.search(r"artefact: \[(.+)\]", release.read_text())[1].split(", ")
     assert set(classified) <= set(tested)
     assert {f"cp{one.replace('.', '')}" for one in tested} == set(built) - {"sdist"}
+
+
+def test_the_jobs_of_a_release_build_all_wheels_once():
+    release = (REPOSITORY / ".github/workflows/release.yml").read_text()
+    artefacts = re.search(r"artefact: \[(.+)\]", release)[1].split(", ")
+    pattern = re.search(r'make wheels WHEELS="(.+?)"', release)[1]
+    names = [pattern.replace("$ARTEFACT", one) for one in artefacts if one != "sdist"]
+    built = [target.name for name in names for target in targets.named(name)]
+    assert sorted(built) == sorted(target.name for target in targets.ALL)
 
 
 def test_all_workflows_have_the_same_rust_and_call_targets_that_exist():
