@@ -4,11 +4,11 @@
 //! nothing, and one whose key is limited goes last: to have it forgotten, a client has to use up the bursts of as many
 //! keys as a set has entries, without knowing which keys share a set.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::gcra::{Decision, GcraRate, Tick, decide};
 use super::key::{KeyHash, RatedKey};
-use super::layout::{ENTRY_WORDS, Field, SET_WORDS, ShownKey, WAYS, marked, value};
+use super::layout::{
+    AtomicU64, ENTRY_WORDS, Field, Ordering, SET_WORDS, ShownKey, WAYS, marked, value,
+};
 use super::tags::{claim, find, set_of};
 
 /// See the module. A copy refers to the same memory.
@@ -40,6 +40,18 @@ pub(super) struct Entry {
     pub(super) tag: u64,
     tag_word: &'static AtomicU64,
     words: &'static [AtomicU64; ENTRY_WORDS],
+}
+
+/// What became of a change of a marked word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Change {
+    /// The value was this one before.
+    Made(u64),
+    /// The value is this one: there was none to change it to.
+    Kept(u64),
+    /// Another key has the entry: nothing counts, and nothing of that key was changed.
+    Gone,
 }
 
 /// How often an entry may be taken away while a request is counted.
@@ -84,12 +96,13 @@ impl Entries {
                 (decision == Decision::Allowed).then(|| key.rate.next(arrival, now))
             });
             match counted {
-                Err(arrival) => return (decide(arrival, now, key.rate), has_evicted),
-                // It was evicted meanwhile, and this count with it.
-                Ok(()) if !entry.is_current() => {}
-                Ok(()) => {
+                Change::Kept(arrival) => {
+                    return (decide(Tick(arrival), now, key.rate), has_evicted);
+                }
+                Change::Gone => {}
+                Change::Made(_) => {
                     if is_exported {
-                        entry.add(Field::Pending, 1);
+                        let _added = entry.add(Field::Pending, 1);
                         self.mark_dirty(key.hash);
                     }
                     return (Decision::Allowed, has_evicted);
@@ -106,8 +119,8 @@ impl Entries {
         entry.describe(key);
         // An entry that counts nothing but refusals goes in the order of the last one.
         let _later = entry.change_arrival(|arrival| (arrival < now).then_some(now));
-        if entry.add(Field::Refused, 1) == 0 {
-            entry.set(Field::RefusedSince, marked(entry.tag, now.0));
+        if let Change::Made(0) = entry.add(Field::Refused, 1) {
+            let _since = entry.change(Field::RefusedSince, |_| Some(now.0));
         }
     }
 
@@ -249,28 +262,41 @@ impl Entry {
         self.tag_word.load(Ordering::SeqCst) == self.tag
     }
 
-    /// Changes the theoretical arrival time, unless `next` gives none.
+    /// Changes a marked word, unless `next` gives no value.
     ///
-    /// # Errors
-    /// The one for which it gives none.
+    /// A process may be stopped between finding an entry and changing it, and another key may have the entry then.
     #[inline]
-    pub(super) fn change_arrival(&self, next: impl Fn(Tick) -> Option<Tick>) -> Result<(), Tick> {
-        let change = |word| Some(marked(self.tag, next(Tick(value(self.tag, word)))?.0));
-        let word = self.word(Field::Arrival);
-        let changed = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
-        changed
-            .map(drop)
-            .map_err(|word| Tick(value(self.tag, word)))
+    fn change(&self, name: Field, next: impl Fn(u64) -> Option<u64>) -> Change {
+        let word = self.word(name);
+        let mut seen = word.load(Ordering::SeqCst);
+        loop {
+            // After the load: if another key takes the entry from here on and counts, the exchange fails.
+            if !self.is_current() {
+                return Change::Gone;
+            }
+            let before = value(self.tag, seen);
+            let Some(after) = next(before) else {
+                return Change::Kept(before);
+            };
+            let new = marked(self.tag, after);
+            match word.compare_exchange(seen, new, Ordering::SeqCst, Ordering::SeqCst) {
+                Err(newer) => seen = newer,
+                // It was evicted meanwhile, and this change with it.
+                Ok(_) if !self.is_current() => return Change::Gone,
+                Ok(_) => return Change::Made(before),
+            }
+        }
     }
 
-    /// Adds to a marked word; returns its value before.
-    fn add(&self, name: Field, number: u64) -> u64 {
-        let change = |word| {
-            let sum = value(self.tag, word).saturating_add(number);
-            Some(marked(self.tag, sum))
-        };
-        let before = (self.word(name)).fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
-        before.map_or(0, |word| value(self.tag, word))
+    /// Changes the theoretical arrival time, unless `next` gives none.
+    #[inline]
+    pub(super) fn change_arrival(&self, next: impl Fn(Tick) -> Option<Tick>) -> Change {
+        self.change(Field::Arrival, |arrival| Some(next(Tick(arrival))?.0))
+    }
+
+    /// Adds to a marked word.
+    fn add(&self, name: Field, number: u64) -> Change {
+        self.change(name, |sum| Some(sum.saturating_add(number)))
     }
 
     /// What was counted for other hosts since this was called.

@@ -424,3 +424,31 @@ fn a_process_that_dies_after_a_claim_leaves_nothing_of_the_key_before() {
     assert_eq!((offender.shown, offender.refused), (new.shown, 1));
     assert_eq!(rates.take_local(10, 4 * SECOND, &mut Vec::new()), 1);
 }
+
+#[test]
+fn a_process_that_was_stopped_while_it_counted_takes_nothing_from_the_key_that_has_its_place() {
+    let plan = RatesPlan {
+        memory: 1 << 12,
+        workers: 1,
+    };
+    let words = words(&plan);
+    let rates = Rates::new(words, &plan, (7, 8)).unwrap();
+    let slow = rate(5, 86_400, 5);
+    let set_of = |key: &RatedKey| tags::set_of(key.hash.place, plan.sets());
+    let old = key(&rates, 0, slow);
+    assert!(is_counted(&rates, &old, SECOND));
+    let found = rates.entries.find(old.hash).unwrap();
+    // Here it is stopped, and another key takes the place and uses up its rate.
+    let mut others = (1..).map(|number| key(&rates, number, slow));
+    let new = others.find(|other| set_of(other) == set_of(&old)).unwrap();
+    let tag = words
+        .iter()
+        .find(|word| word.load(Ordering::SeqCst) == old.hash.tag);
+    tag.unwrap().store(new.hash.tag, Ordering::SeqCst);
+    rates.take_local(10, SECOND, &mut Vec::new());
+    let allowed = (0..10).filter(|_| is_counted(&rates, &new, SECOND));
+    assert_eq!(allowed.count(), 5);
+    let later = found.change_arrival(|arrival| Some(slow.next(arrival, Tick::at(SECOND))));
+    assert_eq!(later, entries::Change::Gone);
+    assert!(!is_counted(&rates, &new, SECOND));
+}

@@ -1,7 +1,6 @@
 //! How many requests each limit has refused, over all workers, and how operators call it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::layout::{AtomicU64, Ordering};
 use crate::hash::word_of;
 
 /// How many limits can be counted since the start of the server.
