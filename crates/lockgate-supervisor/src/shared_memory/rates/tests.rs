@@ -32,6 +32,12 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
+/// For another process. What `next` gives is a later state of the same sequence: processes would count the same keys one
+/// after the other, which fills whole sets with keys at their limit, and then one of them is evicted.
+fn seed_of_another(seed: &mut u64) -> u64 {
+    next(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
 fn key(rates: &Rates, number: u64) -> RatedKey {
     let burst = NonZeroU32::new(BURST as u32).unwrap();
     RatedKey {
@@ -125,7 +131,7 @@ fn user(memory: BorrowedFd<'_>, slot: usize, seed: u64) -> Child {
             "--exact",
             "shared_memory::rates::tests::counts_until_it_is_killed",
         ])
-        .env(USER, format!("{pid} {fd} {slot} {}", seed | 1))
+        .env(USER, format!("{pid} {fd} {slot} {seed}"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -148,7 +154,7 @@ fn processes_that_are_killed_at_any_moment_leave_no_place_taken_and_no_limited_k
     }
     rates.enter(3, std::process::id());
     let mut users: Vec<Child> = (0..3)
-        .map(|slot| user(memory, slot, next(&mut seed)))
+        .map(|slot| user(memory, slot, seed_of_another(&mut seed)))
         .collect();
     for _ in 0..rounds {
         // Until the others have evicted some keys, too; their number is the random moment.
@@ -158,7 +164,10 @@ fn processes_that_are_killed_at_any_moment_leave_no_place_taken_and_no_limited_k
             step(&rates, 3, &mut seed);
         }
         let slot = (next(&mut seed) % 3) as usize;
-        let mut dead = std::mem::replace(&mut users[slot], user(memory, slot, next(&mut seed)));
+        let mut dead = std::mem::replace(
+            &mut users[slot],
+            user(memory, slot, seed_of_another(&mut seed)),
+        );
         let pid = dead.id();
         dead.kill().unwrap();
         let output = dead.wait_with_output().unwrap();
@@ -168,7 +177,8 @@ fn processes_that_are_killed_at_any_moment_leave_no_place_taken_and_no_limited_k
         for number in 0..LIMITED {
             assert_ne!(
                 rates.examine(&key(&rates, number), SECOND),
-                Decision::Allowed
+                Decision::Allowed,
+                "{number}"
             );
         }
     }

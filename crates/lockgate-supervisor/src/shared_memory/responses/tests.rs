@@ -50,6 +50,11 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
+/// For another process. What `next` gives is a later state of the same sequence: two processes would take the same steps.
+fn seed_of_another(seed: &mut u64) -> u64 {
+    next(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
 /// Some keys are longer than a block.
 fn key(number: u64) -> Vec<u8> {
     let length = if number.is_multiple_of(50) { 1500 } else { 40 };
@@ -172,7 +177,7 @@ fn uses_the_cache_until_it_is_killed() {
 }
 
 fn user(memory: BorrowedFd<'_>, seed: u64) -> Child {
-    let numbers = format!("{} {} {}", std::process::id(), memory.as_raw_fd(), seed | 1);
+    let numbers = format!("{} {} {seed}", std::process::id(), memory.as_raw_fd());
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -192,7 +197,9 @@ fn processes_that_are_killed_at_any_moment_spoil_no_entry_lose_no_lock_and_leak_
     let region = Region::create(&plan(&settings(1 << 19))).unwrap();
     let (store, memory) = (region.get().unwrap(), region.memory().unwrap());
     let (mut seed, mut buffer) = (88_172_645_463_325_252, EntryBuffer::default());
-    let mut users: Vec<Child> = (0..3).map(|_| user(memory, next(&mut seed))).collect();
+    let mut users: Vec<Child> = (0..3)
+        .map(|_| user(memory, seed_of_another(&mut seed)))
+        .collect();
     let (mut entries, mut steps) = (0, 0);
     for round in 0..rounds {
         // Until the others have written, too; the number of writes is the random moment.
@@ -203,7 +210,8 @@ fn processes_that_are_killed_at_any_moment_spoil_no_entry_lose_no_lock_and_leak_
             steps += 1;
         }
         let place = (next(&mut seed) % 3) as usize;
-        let mut dead = std::mem::replace(&mut users[place], user(memory, next(&mut seed)));
+        let mut dead =
+            std::mem::replace(&mut users[place], user(memory, seed_of_another(&mut seed)));
         let pid = dead.id();
         dead.kill().unwrap();
         let output = dead.wait_with_output().unwrap();

@@ -53,6 +53,11 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
+/// For another process. What `next` gives is a later state of the same sequence: two processes would take the same steps.
+fn seed_of_another(seed: &mut u64) -> u64 {
+    next(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
 fn caches(store: &Store) -> [(Cache, usize); 2] {
     [
         (store.cache("evicting").unwrap(), 1500),
@@ -130,7 +135,9 @@ fn processes_that_are_killed_at_any_moment_block_no_other_and_leave_no_torn_entr
     let region = Region::create(&plan(&settings())).unwrap();
     let (store, memory) = (region.get().unwrap(), region.memory().unwrap());
     let mut seed = 88_172_645_463_325_252;
-    let mut users: Vec<Child> = (0..3).map(|_| user(memory, next(&mut seed))).collect();
+    let mut users: Vec<Child> = (0..3)
+        .map(|_| user(memory, seed_of_another(&mut seed)))
+        .collect();
     let until = Instant::now() + Duration::from_secs(4);
     let (mut steps, mut killed) = (0_u64, 0);
     while Instant::now() < until {
@@ -140,7 +147,8 @@ fn processes_that_are_killed_at_any_moment_block_no_other_and_leave_no_torn_entr
             step(&store, &mut seed);
             steps += 1;
         }
-        let mut dead = std::mem::replace(&mut users[place], user(memory, next(&mut seed)));
+        let mut dead =
+            std::mem::replace(&mut users[place], user(memory, seed_of_another(&mut seed)));
         dead.kill().unwrap();
         let output = dead.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
