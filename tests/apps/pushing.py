@@ -4,6 +4,7 @@ import json
 from urllib.parse import parse_qs
 
 import lockgate
+from gates import hold
 
 
 def app(environ, start_response):
@@ -30,6 +31,10 @@ def app(environ, start_response):
         fields = [("Content-Type", "text/plain"), ("Grip-Hold", "stream")]
         start_response("200 OK", fields + channels + instruction)
         return [b"open\n"]
+    if path == "/slowly":
+        fields = [("Content-Type", "text/plain"), ("Grip-Hold", "stream")]
+        start_response("200 OK", fields + channels + instruction)
+        return slowly(first("gate"))
     if path == "/poll":
         fields = [("Content-Type", "text/plain"), ("Grip-Hold", "response"), ("X-From", "timeout")]
         start_response("200 OK", fields + channels + instruction)
@@ -84,3 +89,9 @@ def app(environ, start_response):
         return [environ.get("HTTP_GRIP_SIG", "").encode()]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
+
+
+def slowly(gate):
+    """The client has a part of the body before the application has returned."""
+    yield b"open\n"
+    hold(gate, b"")

@@ -61,6 +61,19 @@ def test_other_channels_and_plain_streams_get_their_own(start):
         assert b.chunk() == b"for b\n"
 
 
+def test_a_message_that_follows_the_first_part_of_a_stream_reaches_it(start, tmp_path):
+    server = start("pushing:app", "--push", "--threads", "2")
+    gate = tmp_path / "gate"
+    with opened(server, f"/slowly?gate={gate}") as wire:
+        publish(server, content="before the application has returned\n")
+        gate.touch()
+        publish(server, content="after\n")
+        received = wire.chunk()
+        while not received.endswith(b"after\n"):
+            received += wire.chunk()
+        assert received == b"before the application has returned\nafter\n"
+
+
 def test_a_response_waits_for_one_message_and_the_connection_goes_on(start):
     server = start("pushing:app", "--push")
     with opened(server, "/poll") as wire:

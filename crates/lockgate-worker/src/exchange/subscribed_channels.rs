@@ -70,10 +70,16 @@ pub enum Arrival {
 }
 
 impl SubscribedChannels {
-    pub fn new(channels: &[HeldChannel], user: Option<Box<str>>, rules: Rules) -> Self {
+    /// Channels that name no message begin at `since`, or at the end of the log.
+    pub fn new(
+        channels: &[HeldChannel],
+        user: Option<Box<str>>,
+        since: Option<Cursor>,
+        rules: Rules,
+    ) -> Self {
         let mut subscribed = Self {
             channels: Vec::new(),
-            progress: Progress::Live,
+            progress: since.map_or(Progress::Live, Progress::Behind),
             user,
             id_format: None,
             has_changed: false,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lockgate_push::{
     ContentFilter, HoldMode, Instruction, InstructionError, KeepAlive, KeepAliveMode, builds_ids,
 };
+use lockgate_shm::Cursor;
 
 use super::origin::Origin;
 use super::publication::{Delivery, Part, Publication};
@@ -52,6 +53,8 @@ pub struct Request<'a> {
     /// What a client gets for which no message comes; only if the instruction says `response`.
     pub otherwise: Option<StoredResponse>,
     pub last_event_id: Option<&'a str>,
+    /// The end of the log before the client got a part of the response: it may know of a message that came later.
+    pub since: Option<Cursor>,
 }
 
 /// What a response waits for.
@@ -92,7 +95,8 @@ impl Subscription {
     /// The subscription of a response to this instruction.
     pub fn new(instruction: Instruction, request: Request<'_>, rules: Rules, now: Instant) -> Self {
         let user = meta_of(&instruction, "user");
-        let mut channels = SubscribedChannels::new(&instruction.channels, user, rules);
+        let mut channels =
+            SubscribedChannels::new(&instruction.channels, user, request.since, rules);
         if let Some(format) = meta_of(&instruction, "id_format") {
             channels.set_id_format(format);
         }

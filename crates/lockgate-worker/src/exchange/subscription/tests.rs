@@ -2,7 +2,7 @@
 
 use super::*;
 use lockgate_push::{Content, Filters, HeldChannel, InstructionLimits, Message};
-use lockgate_shm::{Cursor, Log, LogPlan};
+use lockgate_shm::{Log, LogPlan};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Names of channels, and the ids that the client has of them.
@@ -122,6 +122,28 @@ fn a_subscription_begins_after_the_message_that_its_client_has() {
         let sent = read(&mut subscription, &log, from);
         assert_eq!(sent, expected, "{channels:?} {last_event_id:?}");
         assert!(is_behind || expected.is_empty(), "{channels:?}");
+    }
+}
+
+#[test]
+fn what_was_published_after_the_response_began_is_read_for_it() {
+    for prev_id in [None, Some("of a database")] {
+        let log = log();
+        publish(&log, "a", "1");
+        let since = log.head();
+        publish(&log, "a", "2");
+        let request = Request {
+            is_event_stream: true,
+            since: Some(since),
+            ..Request::default()
+        };
+        let instruction = instruction(HoldMode::Stream, &[("a", prev_id)]);
+        let mut subscription = Subscription::new(instruction, request, rules(&log), Instant::now());
+        publish(&log, "a", "3");
+        let channels = subscription.channels();
+        assert_eq!(channels.reads_from(), Some(since));
+        assert!(channels.asks_for_records());
+        assert_eq!(read(&mut subscription, &log, since), ["2", "3"]);
     }
 }
 

@@ -43,7 +43,7 @@ impl Held {
             limits: InstructionLimits { channels: 2 },
         };
         let start = Instant::now();
-        let channels = SubscribedChannels::new(&[], None, rules);
+        let channels = SubscribedChannels::new(&[], None, None, rules);
         let rules = SessionRules {
             message_limit: 1000,
             rate: RATE,

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
 use lockgate_push::{ContentFilter, Filters, HoldMode, Instruction, builds_ids, is_grip_field};
+use lockgate_shm::Cursor;
 
 use super::Shared;
 use super::collected::Collected;
@@ -44,6 +45,8 @@ enum Response {
         is_event_stream: bool,
         /// The body is content with the filter `build-id`.
         filter: Option<ContentFilter>,
+        /// The end of the log before the client got a part of the response.
+        since: Cursor,
     },
     /// It is sent later, or its body is the instruction.
     Collected(Box<Collected>),
@@ -107,6 +110,7 @@ impl GripWriter {
             HoldMode::Stream => {
                 head.remove(b"Content-Length");
                 self.inner.control().forbid_encoding();
+                let since = self.shared.rules.log.head();
                 self.inner.start(&head, BodyLength::Unknown);
                 self.response = Response::Stream {
                     is_event_stream: is_media_type(
@@ -115,6 +119,7 @@ impl GripWriter {
                     ),
                     instruction: Box::new(instruction),
                     filter: is_filtered.then(ContentFilter::default),
+                    since,
                 };
             }
             HoldMode::Response => {
@@ -124,12 +129,7 @@ impl GripWriter {
         }
     }
 
-    fn subscribe(
-        self,
-        instruction: Instruction,
-        is_event_stream: bool,
-        otherwise: Option<StoredResponse>,
-    ) {
+    fn subscribe(self, instruction: Instruction, request: Request<'_>) {
         let id = self
             .origin
             .head()
@@ -138,9 +138,8 @@ impl GripWriter {
         let id = id.and_then(|id| String::from_utf8(id).ok());
         let request = Request {
             origin: instruction.next.is_some().then_some(self.origin),
-            is_event_stream,
-            otherwise,
             last_event_id: id.as_deref(),
+            ..request
         };
         let now = Instant::now();
         let subscription = Subscription::new(instruction, request, self.shared.rules, now);
@@ -155,7 +154,11 @@ impl GripWriter {
                 self.inner.finish()
             }
             Ok((instruction, response)) if instruction.mode == HoldMode::Response => {
-                self.subscribe(instruction, false, Some(response));
+                let request = Request {
+                    otherwise: Some(response),
+                    ..Request::default()
+                };
+                self.subscribe(instruction, request);
                 Ok(())
             }
             Ok((instruction, response)) => {
@@ -196,11 +199,17 @@ impl GripWriter {
                 instruction,
                 is_event_stream,
                 filter,
+                since,
             } if self.inner.allows_body() => {
                 if let Some(mut filter) = filter {
                     let _sent = self.inner.send_copy(filter.finish());
                 }
-                self.subscribe(*instruction, is_event_stream, None);
+                let request = Request {
+                    is_event_stream,
+                    since: Some(since),
+                    ..Request::default()
+                };
+                self.subscribe(*instruction, request);
                 Ok(())
             }
             // Of a 204 or 304 nothing can follow.

@@ -118,7 +118,7 @@ impl Http1 {
                 channels: context.config.push.channels,
             },
         };
-        let channels = SubscribedChannels::new(&[], None, rules);
+        let channels = SubscribedChannels::new(&[], None, None, rules);
         let rules = SessionRules {
             message_limit: context.config.push.message_limit,
             rate: context.body_rate(),
