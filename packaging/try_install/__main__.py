@@ -151,7 +151,9 @@ def serve(container: Container, artefact: Artefact, python: str, scratch: Path) 
     in_app = dataclasses.replace(container.options, working_directory="/srv/app")
     container.options = in_app
     visit.look(container, artefact.path.name.removesuffix(".tar.gz").split("-")[1])
-    server = visit.start(container, scratch / "server.log")
+    # With a GIL they are refused.
+    loops = ["--event-loops", "2"] if artefact.version != artefact.number else []
+    server = visit.start(container, scratch / "server.log", *loops)
     try:
         visit.ask(container, server, "version 1")
         visit.reload(container, server, "version 2")

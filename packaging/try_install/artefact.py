@@ -28,7 +28,7 @@ UNPACKED_BASE = ("base-files", "base-passwd", "bash", "coreutils", "dash", "libc
 @dataclass(frozen=True)
 class Artefact:
     path: Path
-    # As in "3.13".
+    # As in the name of its program: "3.13", "3.14t".
     version: str
     # The platform tags, without compression.
     platforms: tuple[str, ...]
@@ -46,8 +46,13 @@ class Artefact:
         return "musl" if self.platforms[0].startswith("musllinux") else "glibc"
 
     @property
-    def is_free_threaded(self) -> bool:
-        return not self.is_source and self.path.name.split("-")[-2].endswith("t")
+    def number(self) -> str:
+        """The version without the letter of a free-threaded build."""
+        return self.version.removesuffix("t")
+
+    @property
+    def abi(self) -> str:
+        return f"cp{self.version.replace('.', '')}"
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,14 @@ def read(path: Path) -> Artefact:
     if path.name.endswith(".tar.gz"):
         return Artefact(path, SOURCE_VERSION, (f"linux_{platform.machine()}",))
     try:
-        _, _, interpreter, _, platforms = path.stem.split("-")
+        _, _, interpreter, abi, platforms = path.stem.split("-")
     except ValueError:
         raise Unavailable(f"{path.name} is not the name of a wheel") from None
     if not interpreter.startswith("cp3"):
         raise Unavailable(f"{path.name} is not for CPython 3")
-    artefact = Artefact(path, f"3.{interpreter[3:]}", tuple(platforms.split(".")))
+    free_threaded = "t" if abi == f"{interpreter}t" else ""
+    version = f"3.{interpreter[3:]}{free_threaded}"
+    artefact = Artefact(path, version, tuple(platforms.split(".")))
     if not any(artefact.platforms[0].endswith(name) for name in DEBIAN_ARCHITECTURES):
         raise Unavailable(f"{path.name}: its machine has no root here")
     return artefact
@@ -88,8 +95,6 @@ def interpreter(
     architecture = DEBIAN_ARCHITECTURES[artefact.machine]
     if artefact.libc == "musl":
         raise Unavailable("Debian has no CPython that is linked with musl")
-    if artefact.is_free_threaded:
-        raise Unavailable("Debian has no free-threaded CPython")
     python = f"python{artefact.version}"
     known = SUITES.get(artefact.version)
     if known is not None and suite in (None, known):
@@ -100,7 +105,9 @@ def interpreter(
     recipe = _recipe(suite or PYENV_SUITE, PYENV_LIBRARIES, architecture)
     if interpreters is None and not recipe.is_emulated:
         interpreters = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = sorted(interpreters.glob(f"{artefact.version}.*")) if interpreters else []
+    # pyenv calls a free-threaded build 3.14.7t.
+    end = artefact.version.removeprefix(artefact.number) or "[0-9]"
+    found = sorted(interpreters.glob(f"{artefact.number}.*{end}")) if interpreters else []
     if not found:
         raise Unavailable(
             f"no release of Debian has {python}, nor has {interpreters or 'pyenv'} for "

@@ -17,7 +17,7 @@ BUILD = "maturin>=1.16,<2"
 
 def fetch(artefact: Artefact, cache: Path) -> Path:
     """A directory with the wheels of Flask, of what it needs, and of what sources need."""
-    directory = cache / f"cp{artefact.version.replace('.', '')}-{artefact.libc}-{artefact.machine}"
+    directory = cache / f"{artefact.abi}-{artefact.libc}-{artefact.machine}"
     if artefact.is_source:
         directory = directory.with_name(f"{directory.name}-source")
     complete = directory / ".complete"
@@ -27,7 +27,8 @@ def fetch(artefact: Artefact, cache: Path) -> Path:
     newest = "musllinux_1_2" if artefact.libc == "musl" else "manylinux_2_28"
     oldest = "musllinux_1_1" if artefact.libc == "musl" else "manylinux2014"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
-    command += [f"--python-version={artefact.version}", "--implementation=cp"]
+    command += [f"--python-version={artefact.number}", "--implementation=cp"]
+    command += [f"--abi={artefact.abi}"]
     command += [f"--platform={newest}_{artefact.machine}"]
     command += [f"--platform={oldest}_{artefact.machine}"]
     command += [f"--dest={directory}", FLASK, *([BUILD] if artefact.is_source else [])]

@@ -55,8 +55,8 @@ def look(container: Container, version: str) -> None:
         raise Failed(f"lockgate --check-config printed {printed!r}")
 
 
-def start(container: Container, log: Path) -> Server:
-    command = [LOCKGATE, "app:app", "--workers", "2", "--pid", "/srv/app/pid"]
+def start(container: Container, log: Path, *arguments: str) -> Server:
+    command = [LOCKGATE, "app:app", "--workers", "2", "--pid", "/srv/app/pid", *arguments]
     command += ["--bind", f"http://127.0.0.1:{PORT}", "--bind", f"https://localhost:{TLS_PORT}"]
     command += ["--domain", "localhost", "--acme-dir", "/srv/app/acme"]
     # Plain HTTP is asked, too.

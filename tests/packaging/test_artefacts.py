@@ -31,7 +31,7 @@ def test_a_wheel_is_tried_in_the_release_that_has_its_interpreter(
     ("name", "reason"),
     [
         ("lockgate-1.0-cp313-cp313-musllinux_1_2_x86_64.whl", "musl"),
-        (f"lockgate-1.0-cp314-cp314t-{PLATFORM}.whl", "free-threaded"),
+        (f"lockgate-1.0-cp314-cp314t-{PLATFORM}.whl", "no release of Debian has python3.14t"),
         ("lockgate-1.0-cp313-cp313-win_amd64.whl", "no root"),
         ("lockgate-1.0-py3-none-any.whl", "not for CPython 3"),
         ("lockgate.whl", "not the name of a wheel"),
@@ -50,6 +50,15 @@ def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
     assert found.recipe.suite == "trixie"
     assert found.program == str(version / "bin" / "python3.12")
     assert found.volumes == {str(version): version}
+
+
+def test_a_free_threaded_interpreter_is_another_one(tmp_path):
+    for name in ("3.14.7", "3.14.7t"):
+        (tmp_path / name).mkdir()
+    wheel = read(Path(f"lockgate-1.0-cp314-cp314t-{PLATFORM}.whl"))
+    assert interpreter(wheel, None, tmp_path).program == f"{tmp_path}/3.14.7t/bin/python3.14t"
+    wheel = read(Path(f"lockgate-1.0-cp314-cp314-{PLATFORM}.whl"))
+    assert interpreter(wheel, "trixie", tmp_path).program == f"{tmp_path}/3.14.7/bin/python3.14"
 
 
 def test_an_interpreter_of_another_processor_is_taken_from_its_folder(monkeypatch, tmp_path):
