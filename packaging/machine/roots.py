@@ -111,16 +111,22 @@ def make(recipe: Recipe, directory: Path) -> None:
         remove(directory)
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise Unavailable(f"mmdebstrap cannot make {recipe.name}: {last}")
-    add_users(directory)
+    configure(directory)
 
 
-def add_users(directory: Path) -> None:
-    """Debian's users and groups where base-passwd was unpacked and its script has not run."""
+def configure(directory: Path) -> None:
+    """What the scripts of base-passwd and ca-certificates write, where they have not run."""
     for name in ("passwd", "group"):
         written = directory / "etc" / name
         original = directory / "usr/share/base-passwd" / f"{name}.master"
         if original.exists() and not written.exists():
             shutil.copy(original, written)
+    # Debian's pip does not start without them.
+    bundle = directory / "etc/ssl/certs/ca-certificates.crt"
+    certificates = sorted((directory / "usr/share/ca-certificates").rglob("*.crt"))
+    if certificates and not bundle.exists():
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_text("".join(path.read_text("ascii") for path in certificates), "ascii")
 
 
 def remove(directory: Path) -> None:

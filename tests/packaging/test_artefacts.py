@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from machine.roots import Unavailable, add_users
+from machine.roots import Unavailable, configure
 from try_install import visit
 from try_install.artefact import interpreter, read
 
@@ -89,9 +89,18 @@ def test_a_root_whose_packages_are_only_unpacked_has_the_users_of_debian(tmp_pat
     masters.mkdir(parents=True)
     for name in ("passwd", "group"):
         (masters / f"{name}.master").write_text("of Debian")
-    add_users(tmp_path)
+    configure(tmp_path)
     assert (tmp_path / "etc/passwd").read_text() == "of Debian"
     assert (tmp_path / "etc/group").read_text() == "its own"
+
+
+def test_a_root_whose_packages_are_only_unpacked_has_one_file_of_all_authorities(tmp_path):
+    authorities = tmp_path / "usr/share/ca-certificates/mozilla"
+    authorities.mkdir(parents=True)
+    for name in ("b", "a"):
+        (authorities / f"{name}.crt").write_text(f"{name}\n")
+    configure(tmp_path)
+    assert (tmp_path / "etc/ssl/certs/ca-certificates.crt").read_text() == "a\nb\n"
 
 
 def test_sources_are_built_where_rust_is():
