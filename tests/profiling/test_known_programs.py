@@ -106,8 +106,9 @@ def test_the_profile_is_written_in_every_format(server, tmp_path):
         "a.json": r'"name":"compute"',
         "a.txt": r"compute \(profiled\.py:\d+\)",
     }
-    with running(server, "/compute", seconds=4):
-        for name, pattern in formats.items():
+    for name, pattern in formats.items():
+        # On a busy machine a second passes before the command samples.
+        with running(server, "/compute", seconds=4):
             said = server.ctl("profile", "--seconds", "0.3", "-o", str(tmp_path / name))
-            assert said.returncode == 0, said
-            assert re.search(pattern, (tmp_path / name).read_text()), name
+        assert said.returncode == 0, said
+        assert re.search(pattern, (tmp_path / name).read_text()), name

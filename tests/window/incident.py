@@ -1,5 +1,6 @@
 """A seeded incident: a Flask application whose next version asks a slow peer at port 5432."""
 
+import random
 import socket
 import threading
 import time
@@ -47,12 +48,16 @@ def show_order(number):
 
 
 class SlowPeer:
-    """Answers after `delay` seconds, at port 5432 of a loopback address of its own."""
+    """Answers after `delay` seconds, at port 5432 of a loopback address of its own.
+
+    The address is a random one: other tests of this machine may run at the same time.
+    """
 
     def __init__(self, delay):
         self.delay = delay
-        self.listener = socket.create_server(("127.0.0.54", 5432))
-        self.address = "127.0.0.54:5432"
+        host = f"127.0.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
+        self.listener = socket.create_server((host, 5432))
+        self.address = f"{host}:5432"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
