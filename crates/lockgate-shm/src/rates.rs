@@ -14,6 +14,8 @@ mod plan;
 mod tags;
 mod totals;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub use entries::Offender;
 pub use exchange::Counted;
 pub use gcra::{Decision, GcraRate, decide};
@@ -26,7 +28,7 @@ pub use totals::{LimitTotals, TotalsRow};
 use entries::Entries;
 use gcra::Tick;
 use in_flight::InFlight;
-use layout::{AtomicU64, HEADER_WORDS, Header, Ordering};
+use layout::{HEADER_WORDS, Header};
 use totals::Totals;
 
 use crate::hash::hash;
@@ -243,9 +245,5 @@ impl Rates {
     }
 }
 
-#[cfg(loom)]
-mod loom_model;
-
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests;

@@ -4,11 +4,11 @@
 //! nothing, and one whose key is limited goes last: to have it forgotten, a client has to use up the bursts of as many
 //! keys as a set has entries, without knowing which keys share a set.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::gcra::{Decision, GcraRate, Tick, decide};
 use super::key::{KeyHash, RatedKey};
-use super::layout::{
-    AtomicU64, ENTRY_WORDS, Field, Ordering, SET_WORDS, ShownKey, WAYS, marked, value,
-};
+use super::layout::{ENTRY_WORDS, Field, SET_WORDS, ShownKey, WAYS, marked, value};
 use super::tags::{claim, find, set_of};
 
 /// See the module. A copy refers to the same memory.

@@ -2,8 +2,10 @@
 //!
 //! Only its worker changes a column, so the death of a worker is undone by clearing its column, exactly.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::key::KeyHash;
-use super::layout::{AtomicU64, Ordering, WAYS};
+use super::layout::WAYS;
 use super::tags::{claim, find, set_of};
 
 /// See the module. A copy refers to the same memory.

@@ -3,11 +3,6 @@
 //! A marked word has twelve bits of the tag of the key that wrote it. Under another key its value does not count: so the
 //! exchange of a tag alone makes an entry another key's, with nothing counted.
 
-#[cfg(all(test, loom))]
-pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
-#[cfg(not(all(test, loom)))]
-pub(super) use std::sync::atomic::{AtomicU64, Ordering};
-
 /// The words of the header.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Header {

@@ -1,6 +1,6 @@
 //! The tags of a set: which key each of its places has, and how a place becomes another key's.
 
-use super::layout::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The place of the key with this tag.
 #[inline]

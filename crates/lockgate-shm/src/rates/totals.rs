@@ -1,6 +1,7 @@
 //! How many requests each limit has refused, over all workers, and how operators call it.
 
-use super::layout::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::hash::word_of;
 
 /// How many limits can be counted since the start of the server.
