@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -316,6 +317,10 @@ def test_what_was_found_is_served_without_the_application(tmp_path, start, prelo
     # What does not exist reaches the application.
     missing = server.get("/static/b.css")
     assert (missing.status, missing.header("Seen")) == (404, "yes")
+    # One worker of each generation logs it, or the fork server's first worker.
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("reload: done")
+    assert server.errors.count("static = auto serves") == 2
 
 
 def test_hashed_names_of_django_are_immutable(tmp_path, start):

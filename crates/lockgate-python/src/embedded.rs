@@ -98,7 +98,7 @@ impl EmbeddedSettings {
                 server: application,
                 mounts: Vec::new(),
             };
-            static_sources::resolve(py, &mut config, &loaded, &log);
+            static_sources::resolve(py, &mut config, &loaded, Some(&*log));
             let responses = (config.cache.memory > 0)
                 .then(|| standalone_responses(&config.cache))
                 .transpose()?;

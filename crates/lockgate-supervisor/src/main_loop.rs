@@ -294,6 +294,7 @@ impl MainLoop {
     fn fork(&mut self, slot: usize, generation: Generation, hooks: &mut dyn Hooks) -> Done {
         let origin = self.hook_process.pre_fork(slot, Instant::now());
         let resources = self.generations.get_mut(generation);
+        resources.first_age.get_or_insert(origin.age);
         let forked = match resources.config.preload {
             true => match resources.request_fork(slot, generation, origin, hooks) {
                 Ok(Forked::Parent(events)) => Ok(Done::Answers(events)),

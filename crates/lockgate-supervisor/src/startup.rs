@@ -245,6 +245,7 @@ fn begin_hooks(
                     supervisor,
                     config: Arc::new(config.clone()),
                     generation: 0,
+                    first_age: 0,
                     lifeline,
                     listeners: Vec::new(),
                     scoreboard: None,

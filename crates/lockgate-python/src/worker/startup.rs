@@ -77,6 +77,7 @@ impl PythonHooks {
         let before = py
             .import("lockgate.fork_server")
             .and_then(|module| module.call_method0("sockets"));
+        self.warn_of_unusable_paths();
         let loaded = self.load(py, listeners)?;
         share_resource_tracker(py)?;
         if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
@@ -164,7 +165,6 @@ impl PythonHooks {
         listeners
             .iter()
             .for_each(|(_, socket)| register_ahead(socket));
-        self.warn_of_unusable_paths();
         if let Err(error) = children::prepare_forked_children(py) {
             self.log.write(
                 Level::Warning,
@@ -266,6 +266,9 @@ impl PythonHooks {
                 if !context.identity_changed() {
                     return Ok(None);
                 }
+                if context.is_first {
+                    self.warn_of_unusable_paths();
+                }
                 self.load(py, &context.listeners)?
             }
         };
@@ -273,7 +276,8 @@ impl PythonHooks {
             hooks.post_worker_init(py, &loaded.server)?;
         }
         let mut config = Config::clone(&self.config);
-        static_sources::resolve(py, &mut config, &loaded, &self.log);
+        let log = context.is_first.then_some(&*self.log);
+        static_sources::resolve(py, &mut config, &loaded, log);
         (self.uwsgi)
             .become_worker(py, context, &self.log)
             .map_err(cannot_start)?;

@@ -41,8 +41,14 @@ pub(crate) fn check_directories(config: &Config, log: &ErrorLog) {
     }
 }
 
-/// Replaces `auto` in the settings by what the applications have declared.
-pub(crate) fn resolve(py: Python<'_>, config: &mut Config, loaded: &Loaded, log: &ErrorLog) {
+/// Replaces `auto` in the settings by what the applications have declared. Without a log it is silent: all workers of a
+/// generation find the same.
+pub(crate) fn resolve(
+    py: Python<'_>,
+    config: &mut Config,
+    loaded: &Loaded,
+    log: Option<&ErrorLog>,
+) {
     if config.static_files.sources != StaticSources::Auto {
         return;
     }
@@ -69,7 +75,9 @@ pub(crate) fn resolve(py: Python<'_>, config: &mut Config, loaded: &Loaded, log:
         });
         let warn = |note: &str| {
             let note = [&of_application, note].concat();
-            log.write(Level::Warning, &format!("static = auto: {note}"));
+            if let Some(log) = log {
+                log.write(Level::Warning, &format!("static = auto: {note}"));
+            }
         };
         notes.iter().for_each(|note| warn(note));
         for row in found {
@@ -101,7 +109,9 @@ pub(crate) fn resolve(py: Python<'_>, config: &mut Config, loaded: &Loaded, log:
         true => Level::Warning,
         false => Level::Info,
     };
-    log.write(level, &message);
+    if let Some(log) = log {
+        log.write(level, &message);
+    }
     config.static_files.sources = match rows.is_empty() {
         true => StaticSources::Off,
         false => StaticSources::List(mounts),

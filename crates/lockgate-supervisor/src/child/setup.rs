@@ -55,6 +55,8 @@ pub(crate) struct ChildResources {
     pub(crate) stats: Vec<(Endpoint, OwnedFd)>,
     /// The pipe of reports to the watcher: the writing end in workers and fork servers, the reading end in the watcher.
     pub(crate) reports: Option<OwnedFd>,
+    /// The number of the fork of the first worker of its generation; 0 in a process that forks and is no worker.
+    pub(crate) first_age: u64,
 }
 
 /// The first step of a worker or a fork server: replaces the supervisor's signal handlers. The error is the exit code
@@ -92,6 +94,7 @@ impl ChildResources {
         hooks: &mut dyn Hooks,
     ) -> i32 {
         let reports = self.reports.take();
+        let first_age = self.first_age;
         let mut context = match self.into_context(slot, channels, signals) {
             Ok(context) => context,
             Err(error) => {
@@ -101,6 +104,7 @@ impl ChildResources {
             }
         };
         context.age = origin.age;
+        context.is_first = origin.age == first_age;
         context.pre_fork = origin.pre_fork;
         let descriptors = context.descriptors().into_iter();
         let pipe = reports.as_ref().map(AsRawFd::as_raw_fd);
@@ -128,6 +132,7 @@ impl ChildResources {
         Ok(WorkerContext {
             slot,
             age: 0,
+            is_first: false,
             pre_fork: None,
             timeout: self.config.timeout,
             generation: self.generation,

@@ -44,6 +44,8 @@ pub struct WorkerContext {
     pub slot: usize,
     /// The number of its fork, counted from 1 (gunicorn's `age`); 0 in a process that is no worker.
     pub age: u64,
+    /// Whether it is the first one of its generation, which alone logs what would be the same in all of them.
+    pub is_first: bool,
     /// The number of reloads that led to its settings.
     pub generation: u64,
     /// The settings of its generation.

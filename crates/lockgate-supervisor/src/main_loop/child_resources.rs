@@ -19,6 +19,7 @@ impl MainLoop {
             supervisor: self.pid,
             config: resources.config,
             generation: resources.generation,
+            first_age: resources.first_age.unwrap_or_default(),
             lifeline,
             listeners: (resources.listeners.into_iter())
                 .filter_map(Listener::into_socket)
@@ -47,6 +48,7 @@ impl MainLoop {
             supervisor: self.pid,
             config: present.config.clone(),
             generation: present.generation,
+            first_age: 0,
             lifeline,
             listeners: sockets(listeners),
             scoreboard: self.scoreboard.get(),

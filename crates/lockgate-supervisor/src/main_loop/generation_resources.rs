@@ -30,6 +30,8 @@ pub(crate) struct GenerationResources {
     pub(crate) generation: u64,
     pub(crate) config: Arc<Config>,
     pub(crate) listeners: Vec<Listener>,
+    /// The number of the fork of its first worker, once that is forked.
+    pub(crate) first_age: Option<u64>,
     /// The process that forks its workers, once one is needed; only with `preload`.
     fork_server: Option<ForkServer>,
 }
@@ -41,6 +43,7 @@ impl GenerationResources {
             generation,
             config: Arc::new(config),
             listeners,
+            first_age: None,
             fork_server: None,
         }
     }
@@ -60,6 +63,7 @@ impl GenerationResources {
             generation,
             config,
             listeners,
+            first_age: None,
             fork_server: None,
         };
         Ok((next, unchanged))
