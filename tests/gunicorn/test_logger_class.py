@@ -138,6 +138,20 @@ def test_a_log_config_that_is_missing_ends_the_start(start):
     assert "log config '/nowhere.ini' not found" in server.errors
 
 
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        (["--log-config", "/nowhere.ini"], "log config '/nowhere.ini' not found"),
+        (["--logger-class", "nowhere.Logger"], "No module named 'nowhere'"),
+    ],
+)
+def test_the_check_of_the_settings_sets_up_logging_too(start, flags, found):
+    server = start("own_loggers:app", *flags, "--check-config", wait=False)
+    assert server.wait() == 3
+    assert found in server.errors
+    assert server.output == ""
+
+
 @PRELOAD
 def test_a_filter_of_the_application_on_gunicorn_access_counts(start, preload):
     server = start("own_loggers:filtered()", *OUTPUT, *preload)

@@ -26,6 +26,7 @@ use crate::process::{privileges, signals};
 use crate::progress::Waiting;
 use crate::reloading::FileReports;
 use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
+use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::{interpreter, loading, successor};
@@ -168,6 +169,11 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     if let Err(problem) = Loggers::install(py, config, &log) {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
+    }
+    // As in a worker, which would fail at each of its boots.
+    if let Err(failure) = WorkerHooks::start(py, config, std::iter::empty()) {
+        print(&mut io::stderr(), &format!("{}\n", failure.text));
+        return failure.code;
     }
     let app = &config.app;
     let waiting = Waiting::begin(format!("loading {app}"));
