@@ -22,7 +22,7 @@ mod stopping;
 mod upgrade;
 mod worker;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_history::EventKind;
 use lockgate_observe::{GunicornEvent, Level};
@@ -38,6 +38,9 @@ pub use status::Status;
 use operations::{Reload, Upgrade};
 use state::Stage;
 use worker::{Role, Slot, SlotState};
+
+/// `lockgate ctl workers -5` is five requests, which come together.
+const SAME_COMMAND: Duration = Duration::from_millis(100);
 
 impl Supervisor {
     /// Handles an event; returns the actions, in order. `now` never goes back.
@@ -175,7 +178,7 @@ impl Supervisor {
                 );
             }
             Request::MoreWorkers | Request::FewerWorkers if self.reload.is_some() => {
-                self.resize_later(request)
+                self.resize_later(request, now)
             }
             Request::MoreWorkers => self.grow(now),
             Request::FewerWorkers => self.shrink(now),
@@ -196,7 +199,7 @@ impl Supervisor {
 
     fn shrink(&mut self, now: Instant) {
         if self.wanted == 1 {
-            return self.log(Level::Info, "number of workers unchanged: 1 is the minimum");
+            return self.log_resize("number of workers unchanged: 1 is the minimum", now);
         }
         self.wanted -= 1;
         self.announce_resize(self.wanted + 1);
@@ -213,6 +216,16 @@ impl Supervisor {
             Level::Info,
             format!("number of workers decreased to {}", self.wanted),
         );
+    }
+
+    /// Logs why the number of workers is not changed now, once for the requests of one command.
+    fn log_resize(&mut self, message: &str, now: Instant) {
+        let is_repeated = (self.resize_logged)
+            .is_some_and(|before| now.saturating_duration_since(before) < SAME_COMMAND);
+        if !is_repeated {
+            self.resize_logged = Some(now);
+            self.log(Level::Info, message);
+        }
     }
 
     /// The slot that a smaller number of workers leaves out: the last one whose worker is not ready, or else that of the

@@ -251,11 +251,9 @@ impl Supervisor {
     }
 
     /// Defers a change of the number of workers until the reload is over.
-    pub(super) fn resize_later(&mut self, request: Request) {
-        self.log(
-            Level::Info,
-            "the number of workers will change after the reload in progress",
-        );
+    pub(super) fn resize_later(&mut self, request: Request, now: Instant) {
+        let message = "the number of workers will change after the reload in progress";
+        self.log_resize(message, now);
         self.resizes.push(request);
     }
 

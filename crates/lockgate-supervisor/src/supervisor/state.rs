@@ -29,6 +29,8 @@ pub struct Supervisor {
     pub(super) upgrade: Upgrade,
     /// Requests that have arrived during a reload and change the number of workers.
     pub(super) resizes: Vec<Request>,
+    /// When the log has said last why the number of workers is not changed.
+    pub(super) resize_logged: Option<Instant>,
     pub(super) last_boot_failure: Option<String>,
     pub(super) last_event: Option<Instant>,
     pub(super) actions: Vec<Action>,
@@ -58,6 +60,7 @@ impl Supervisor {
             recycling: Recycling::default(),
             upgrade: Upgrade::None,
             resizes: Vec::new(),
+            resize_logged: None,
             last_boot_failure: None,
             last_event: None,
             actions: Vec::new(),

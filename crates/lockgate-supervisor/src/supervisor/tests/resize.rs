@@ -26,6 +26,28 @@ fn an_added_worker_gets_a_new_slot_and_the_oldest_one_is_removed_first() {
 }
 
 #[test]
+fn requests_of_one_command_that_change_nothing_are_logged_once() {
+    let unchanged = "Info: number of workers unchanged: 1 is the minimum";
+    let mut script = Script::serving(1);
+    for _ in 0..5 {
+        script.request(Request::FewerWorkers);
+    }
+    script.logged(&[unchanged]);
+    script.at(21.0);
+    script.request(Request::FewerWorkers);
+    script.logged(&[unchanged]);
+    script.at(22.0);
+    script.request(Request::Reload);
+    for _ in 0..3 {
+        script.request(Request::MoreWorkers);
+    }
+    script.logged(&[
+        "Info: reload: starting new workers beside the serving ones",
+        "Info: the number of workers will change after the reload in progress",
+    ]);
+}
+
+#[test]
 fn a_slot_is_reused_only_after_its_worker_has_exited() {
     let mut script = Script::serving(2);
     script.request(Request::FewerWorkers);
