@@ -209,7 +209,9 @@ fn without_queries(text: &str) -> String {
         kept.push_str(before);
         // Whitespace may be longer than a byte: an exception's text is in any language.
         let word = (before.rsplit(char::is_whitespace).next()).unwrap_or_default();
-        if !word.contains('/') {
+        // Without anything after it, it asks, or the query string is empty.
+        let is_last = (after[1..].chars().next()).is_none_or(char::is_whitespace);
+        if is_last || !word.contains('/') {
             kept.push('?');
             rest = &after[1..];
             continue;
@@ -274,7 +276,9 @@ mod tests {
     fn no_text_has_a_query_string() {
         for (text, expected) in [
             ("why? because", "why? because"),
-            ("is it /a/b? yes", "is it /a/b yes"),
+            ("is it /a/b? yes", "is it /a/b? yes"),
+            ("is it /a/b?", "is it /a/b?"),
+            ("is it /a/b?\n/c?d", "is it /a/b?\n/c"),
             (
                 "GET /a?token=1&b=/c?d of ::1\n  GET /b?x",
                 "GET /a of ::1\n  GET /b",
