@@ -1,6 +1,7 @@
 """TLS from outside: clients of OpenSSL, and curl; the openssl command makes the certificates."""
 
 import contextlib
+import json
 import shutil
 import socket
 import ssl
@@ -210,7 +211,9 @@ def test_a_client_that_says_nothing_is_cut_off(site, serve):
 
 def test_http_on_the_port_of_tls_gets_a_helpful_answer(site, serve):
     chain, keyfile = site.make("shop", "shop.example")
-    server = serve(*files(chain, keyfile), "--log-level", "debug")
+    access_log = site.directory / "access.log"
+    logs = ("--log-level", "debug", "--access-logfile", str(access_log))
+    server = serve(*files(chain, keyfile), *logs, "--access-logformat", "json")
     with socket.create_connection(("127.0.0.1", server.port), timeout=15) as raw:
         raw.sendall(REQUEST)
         received = b""
@@ -219,6 +222,10 @@ def test_http_on_the_port_of_tls_gets_a_helpful_answer(site, serve):
     assert received.startswith(b"HTTP/1.1 400 ")
     assert b"this port speaks HTTPS" in received
     server.wait_for_log("the client speaks HTTP without TLS")
+    server.stop()
+    (line,) = map(json.loads, access_log.read_text().splitlines())
+    assert (line["method"], line["target"], line["status"]) == ("GET", "/", 400)
+    assert (line["outcome"], line["reason"]) == ("refused", "http_on_tls_port")
 
 
 def test_an_encrypted_key_is_read_with_its_password_file(site, serve):

@@ -7,8 +7,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::{LocalResponse, ResponseContext};
-use lockgate_observe::{HandshakeResult, Level};
+use lockgate_http::{Limits, LocalResponse, RequestHead, RequestParser, ResponseContext};
+use lockgate_observe::{HandshakeResult, Level, Outcome};
 use lockgate_tls::ACME_TLS_ALPN;
 
 use crate::connection::link::Link;
@@ -16,6 +16,7 @@ use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
 use crate::date::with_date;
 use crate::event_loop::context::Context;
+use crate::log::access_log::Entry;
 use crate::transport::{Handshake, HandshakeFailure};
 
 /// Makes the connection for the protocol that the handshake has agreed on.
@@ -37,28 +38,55 @@ impl Handshaking {
         }
     }
 
-    fn fail(&mut self, error: &io::Error) -> Driven {
-        let context = &self.context;
-        let reason = match HandshakeFailure::of(error) {
-            Some(failure) => failure.to_string(),
-            None => error.to_string(),
-        };
-        report(context, &self.link, &reason);
-        if HandshakeFailure::of(error) == Some(&HandshakeFailure::PlainHttp) {
-            let mut answer = Vec::new();
-            let text =
-                "this port speaks HTTPS, and the request came without TLS: use https:// in the URL";
-            let response = LocalResponse::text(400, text).closing();
-            with_date(|date| {
-                let server = context.server_header.as_deref();
-                response.encode(&mut answer, &ResponseContext::closing(false, date, server))
-            });
-            // A failure here has no remedy: the connection is closed in any case.
-            let _ = self.link.transport.write(&[IoSlice::new(&answer)]);
-            let _ = self.link.transport.shutdown_write();
+    fn fail(&mut self, error: &io::Error, now: Instant) -> Driven {
+        let failure = HandshakeFailure::of(error);
+        let reason = failure.map_or_else(|| error.to_string(), ToString::to_string);
+        report(&self.context, &self.link, &reason);
+        if let Some(HandshakeFailure::PlainHttp(first)) = failure {
+            self.refuse_plain_http(first, now);
         }
         Driven::Closed(self.link.slot.token())
     }
+
+    /// Answers a request that came without TLS, of which these bytes have arrived.
+    fn refuse_plain_http(&mut self, first: &[u8], now: Instant) {
+        const STATUS: u16 = 400;
+        let context = &self.context;
+        let text =
+            "this port speaks HTTPS, and the request came without TLS: use https:// in the URL";
+        let response = LocalResponse::text(STATUS, text).closing();
+        let mut answer = Vec::new();
+        let body_bytes = with_date(|date| {
+            let server = context.server_header.as_deref();
+            response.encode(&mut answer, &ResponseContext::closing(false, date, server))
+        });
+        // A failure here has no remedy: the connection is closed in any case.
+        let _ = self.link.transport.write(&[IoSlice::new(&answer)]);
+        let _ = self.link.transport.shutdown_write();
+        if context.records_requests() {
+            let mut entry = Entry::take();
+            read_head(first, &context.limits, &mut entry.head);
+            entry.started = Some(now);
+            entry.status = STATUS;
+            entry.reason = Some("http_on_tls_port");
+            context.record(
+                &entry,
+                &self.link.client,
+                body_bytes as u64,
+                Outcome::Refused,
+                now,
+            );
+            entry.reuse();
+        }
+    }
+}
+
+/// Reads as much of a head as these bytes have, for the log.
+fn read_head(bytes: &[u8], limits: &Arc<Limits>, head: &mut RequestHead) {
+    let mut parser = RequestParser::new(Arc::clone(limits));
+    // A faulty head is filled up to its fault.
+    let _ = parser.step(bytes, head);
+    parser.cut_head(head);
 }
 
 fn report(context: &Context, link: &Link, reason: &str) {
@@ -109,7 +137,7 @@ impl Protocol for Handshaking {
                 speak(alpn.as_deref(), link).drive(turn)
             }
             Ok(Handshake::WantRead | Handshake::WantWrite) => Driven::Wait(self),
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(&error, turn.now),
         }
     }
 

@@ -11,8 +11,8 @@ use rustls::{AlertDescription, PeerIncompatible};
 pub enum HandshakeFailure {
     /// The client has closed its side before the handshake was done.
     Closed,
-    /// The client speaks HTTP without TLS.
-    PlainHttp,
+    /// The client speaks HTTP without TLS; its first bytes.
+    PlainHttp(Vec<u8>),
     /// The first bytes are neither TLS nor HTTP.
     NotTls,
     /// The client sends more than any handshake needs.
@@ -27,7 +27,7 @@ impl fmt::Display for HandshakeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the client closed the connection"),
-            Self::PlainHttp => f.write_str("the client speaks HTTP without TLS"),
+            Self::PlainHttp(_) => f.write_str("the client speaks HTTP without TLS"),
             Self::NotTls => f.write_str("the client does not speak TLS"),
             Self::PeerExpired => f.write_str("the certificate of the client has expired"),
             Self::TooLong => f.write_str("the client sent too much"),

@@ -175,7 +175,7 @@ impl Session {
             // The beginning of a method.
             Some(b'A'..=b'Z') => {
                 self.stage = Stage::Plain;
-                return Err(HandshakeFailure::PlainHttp.into());
+                return Err(HandshakeFailure::PlainHttp(first.to_vec()).into());
             }
             _ => {
                 self.stage = Stage::Plain;
