@@ -74,6 +74,12 @@ impl From<&rustls::Error> for HandshakeFailure {
             Tls::NoApplicationProtocol => "no shared application protocol (ALPN)",
             Tls::NoCertificatesPresented => "the client presented no certificate, see cert_reqs",
             Tls::InvalidCertificate(reason) => {
+                let reason = reason.to_string();
+                // The library has no variant of its own for it.
+                let reason = match reason.contains("UnsupportedCertVersion") {
+                    true => "it is one of X.509 version 1; issue it with extensions, as version 3",
+                    false => &reason,
+                };
                 return Self::Refused(format!(
                     "the certificate of the client is not accepted: {reason}"
                 ));
