@@ -67,13 +67,22 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         "lockgate: run: unknown command; to serve, write lockgate app:app; "
         "lockgate -h lists the commands\n",
     ),
+    "a port as pid file": (
+        {"app.py": APP},
+        ["app:app", "-p", "8000"],
+        {},
+        2,
+        "lockgate: pid = 8000 (from -p): must be the path of a file: for a port, write "
+        "--bind 127.0.0.1:8000; for a file with this name, ./8000\n",
+    ),
     "no application": (
         {},
         [],
         {},
         2,
         "lockgate: no application is given; write lockgate module:attribute, "
-        'or app = "module:attribute" in lockgate.toml\n',
+        'or app = "module:attribute" in lockgate.toml, which lockgate init writes for the application '
+        "that it finds\n",
     ),
     "a name that is not in the module": (
         {"shop.py": "import json\nfrom datetime import date\n" + APP.replace("app", "serve_shop")},

@@ -187,7 +187,13 @@ impl fmt::Display for ConfigError {
                 suggest(f, suggestion, "see lockgate --help")
             }
             Self::MissingValue { flag } => write!(f, "{flag}: requires a value"),
-            Self::NeedlessValue { flag } => write!(f, "{flag}: does not take a value"),
+            Self::NeedlessValue { flag } => {
+                write!(f, "{flag}: does not take a value")?;
+                match flag == "--https-redirect" {
+                    true => f.write_str("; write the port in lockgate.toml (https_redirect = 443) or in LOCKGATE_HTTPS_REDIRECT"),
+                    false => Ok(()),
+                }
+            }
             Self::SecondApplication { argument, first } => {
                 write!(f, "{argument}: only one application can be served, and {first} is already given")
             }
@@ -242,7 +248,7 @@ impl fmt::Display for ConfigError {
             Self::NotText { origin } => write!(f, "{origin}: must be UTF-8"),
             Self::BadValue { name, value, origin, requirement } => write!(f, "{name} = {value} (from {origin}): {requirement}"),
             Self::MissingApplication => {
-                f.write_str("no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml")
+                f.write_str("no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml, which lockgate init writes for the application that it finds")
             }
         }
     }

@@ -83,8 +83,12 @@ fn edit(name: &str, value: &RawValue, own: &[&str]) -> Result<FieldEdit, String>
         return Err("must have the name of a header".to_owned());
     }
     if own.contains(&name.to_ascii_lowercase().as_str()) {
+        let instead = match name.eq_ignore_ascii_case("server") {
+            true => "; its value for all responses is the setting server_header",
+            false => "",
+        };
         return Err(format!(
-            "must not change {name}, which the server sets or reads"
+            "must not change {name}, which the server sets or reads{instead}"
         ));
     }
     let value = match value {

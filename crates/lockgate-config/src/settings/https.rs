@@ -244,7 +244,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Word(&["auto", "true", "false", "PORT"]),
         doc: "Redirect requests that arrive without TLS to the same URL with https (308). The port is that of the \
               listener with TLS; a number here is the port that clients connect to instead, for example 443 where a \
-              container publishes 8443 as 443. If `domain` is set, requests for hosts without a certificate get 421. \
+              container publishes 8443 as 443; the flag takes none. If `domain` is set, requests for hosts without a certificate get 421. \
               Requests are served if a trusted proxy says that its client uses HTTPS (`secure_scheme_headers`). \
               `auto`: if `domain` is set and a listener has TLS, and not on unix sockets.",
         gunicorn: &[],

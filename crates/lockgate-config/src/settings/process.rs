@@ -76,11 +76,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Path,
         doc: "File for the process id of the supervisor. It is locked until the server begins to drain: a second \
               server with the same file is refused, and the content that a dead process has left does not matter. \
-              Empty: none.",
+              A name that is a number, as in `-p 8000`, is refused, because a port is meant: that is `--bind`. Empty: \
+              none.",
         gunicorn: &["pidfile"],
         uwsgi: &["pidfile"],
         read: |builder, value| {
-            builder.config.pidfile = value.optional_path()?;
+            let file = value.optional_path()?;
+            let name = file.as_ref().and_then(|file| file.to_str());
+            if let Some(port) = name.and_then(|name| name.parse::<u16>().ok()) {
+                return Err(format!(
+                    "must be the path of a file: for a port, write --bind 127.0.0.1:{port}; for a file with this name, \
+                     ./{port}"
+                )
+                .into());
+            }
+            builder.config.pidfile = file;
             Ok(())
         },
         show: |builder| path(&builder.config.pidfile),

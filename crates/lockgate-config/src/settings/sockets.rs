@@ -2,7 +2,7 @@
 
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
-use crate::raw_value::{ValueError, ValueReader};
+use crate::raw_value::{RawValue, ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 use crate::{Bind, BindAddress};
 
@@ -213,6 +213,11 @@ pub(super) fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueErro
 }
 
 fn addresses(value: ValueReader<'_>) -> Result<Vec<Bind>, ValueError> {
+    if let RawValue::Integer { value: port, .. } = value.raw {
+        return Err(
+            format!("must be text or a list of texts, such as \"127.0.0.1:{port}\"").into(),
+        );
+    }
     let mut addresses: Vec<Bind> = Vec::new();
     for text in value.items(',')? {
         let refuse = |requirement: String| ValueError {

@@ -136,6 +136,13 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--reuse-port: does not take a value",
         ),
         (
+            &["a:b", "--https-redirect=443"],
+            &[],
+            None,
+            "--https-redirect: does not take a value; write the port in lockgate.toml (https_redirect = 443) or in \
+             LOCKGATE_HTTPS_REDIRECT",
+        ),
+        (
             &["a:b", "c:d"],
             &[],
             None,
@@ -205,7 +212,7 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &[],
             &[],
             None,
-            "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
+            "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml, which lockgate init writes for the application that it finds",
         ),
         (
             &["converts", "uwsgi.ini"],
@@ -305,7 +312,7 @@ fn every_mistake_is_named_at_once() {
             None,
             &[
                 "workers = \"x\" (from --workers): must be a whole number, or \"auto\"",
-                "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
+                "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml, which lockgate init writes for the application that it finds",
             ],
         ),
     ];

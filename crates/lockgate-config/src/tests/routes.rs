@@ -274,6 +274,7 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
         "response_headers",
         &[
             ("{ Connection = 'close' }", "must not change Connection"),
+            ("{ Server = false }", "is the setting server_header"),
             ("{ Set-Cookie = 'a=b' }", "must be false: a cookie"),
             ("['A=b', 1]", "must be a table such as"),
         ],

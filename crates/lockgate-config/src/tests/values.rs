@@ -66,7 +66,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                     "bind = \":1\" (from lockgate.toml line 1): is listed twice",
                 ),
                 ("':x'", "the port must be"),
-                ("8000", "a list of texts"),
+                ("8000", "a list of texts, such as \"127.0.0.1:8000\""),
             ],
         ),
         (
@@ -414,7 +414,16 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'systemd:stats'", "must be a path"),
             ],
         ),
-        ("pid", &[("[]", "must be text")]),
+        (
+            "pid",
+            &[
+                ("[]", "must be text"),
+                (
+                    "'8000'",
+                    "for a port, write --bind 127.0.0.1:8000; for a file with this name, ./8000",
+                ),
+            ],
+        ),
         ("name", &[("\"a\\u0000\"", "NUL")]),
     ];
     for setting in settings() {
