@@ -192,8 +192,9 @@ def test_all_errors_that_only_the_system_can_find_are_reported_together(tmp_path
     )
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
-        f"lockgate: chdir = {tmp_path}/missing: No such file or directory (os error 2)",
-        "lockgate: user = no_such_user: there is no such user",
+        f"lockgate: chdir = {tmp_path}/missing (from --chdir): "
+        "No such file or directory (os error 2)",
+        "lockgate: user = no_such_user (from --user): there is no such user",
     ]
 
 

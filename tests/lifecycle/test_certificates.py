@@ -28,10 +28,22 @@ def pairs(tmp_path_factory):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda files: files.certfile.unlink(), "lockgate: certfile = {certfile}: cannot be read"),
-        (lambda files: files.keyfile.unlink(), "lockgate: keyfile = {keyfile}: cannot be read"),
-        (lambda files: put(b"nonsense", files.certfile), "lockgate: certfile = {certfile}: "),
-        (lambda files: put(b"nonsense", files.keyfile), "lockgate: keyfile = {keyfile}: "),
+        (
+            lambda files: files.certfile.unlink(),
+            "lockgate: certfile = {certfile} (from --certfile): cannot be read",
+        ),
+        (
+            lambda files: files.keyfile.unlink(),
+            "lockgate: keyfile = {keyfile} (from --keyfile): cannot be read",
+        ),
+        (
+            lambda files: put(b"nonsense", files.certfile),
+            "lockgate: certfile = {certfile} (from --certfile): ",
+        ),
+        (
+            lambda files: put(b"nonsense", files.keyfile),
+            "lockgate: keyfile = {keyfile} (from --keyfile): ",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_an_error_of_the_configuration(

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Invocation, LogTarget, LogWording, Resolved};
+use lockgate_config::{Config, Invocation, LogTarget, LogWording, Origin, Resolved};
 use lockgate_observe::{GunicornEvent, Level};
 use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
@@ -130,7 +130,7 @@ fn check_upgrade(
     match tried {
         Ok(_prepared) => 0,
         Err(errors) => {
-            report_errors(&errors);
+            report_errors(&with_origins(errors, resolved));
             INVALID_CONFIGURATION
         }
     }
@@ -162,7 +162,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     let log = match prepared {
         Ok((log, _identity)) => log,
         Err(errors) => {
-            report_errors(&errors);
+            report_errors(&with_origins(errors, resolved));
             return invalid(config);
         }
     };
@@ -266,7 +266,7 @@ fn serve(
     let (log, identity) = match prepare(py, config) {
         Ok(prepared) => prepared,
         Err(errors) => {
-            report_errors(&errors);
+            report_errors(&with_origins(errors, resolved));
             return invalid(config);
         }
     };
@@ -455,6 +455,24 @@ fn report_errors(errors: &[String]) {
 /// Writes to a standard stream and ignores errors: a stream without a reader is no reason to fail.
 fn print(stream: &mut dyn Write, text: &str) {
     let _ = stream
+/// Adds where its setting comes from to each error: `chdir = /srv: …` becomes `chdir = /srv (from --chdir): …`.
+fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
+    let with_origin = |error: String| {
+        let named = error.split_once(" = ").and_then(|(name, rest)| {
+            let (value, problem) = rest.split_once(": ")?;
+            Some((resolved.origins.of(name), name, value, problem))
+        });
+        match named {
+            None | Some((Origin::Default, ..)) => error,
+            Some((_, _, value, _)) if value.contains(" (from ") => error,
+            Some((origin, name, value, problem)) => {
+                format!("{name} = {value} (from {origin}): {problem}")
+            }
+        }
+    };
+    errors.into_iter().map(with_origin).collect()
+}
+
         .write_all(text.as_bytes())
         .and_then(|()| stream.flush());
 }
