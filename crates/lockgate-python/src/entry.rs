@@ -288,6 +288,15 @@ fn serve(
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
+    let unused = manager.unused_sockets(config);
+    if !unused.is_empty() {
+        let names = unused.join(", ");
+        let message = format!(
+            "systemd has passed sockets that no address names ({names}): clients that connect to them wait and get no \
+             response; remove bind from the settings, add systemd to it, or remove ListenStream="
+        );
+        log.write(Level::Warning, &message);
+    }
     let is_root = config.user.is_none() && rustix::process::geteuid().is_root();
     if is_root && !config.is_development {
         log.write(
@@ -446,15 +455,6 @@ fn invalid(config: &Config) -> i32 {
 }
 
 /// Writes each error as a line on standard error.
-fn report_errors(errors: &[String]) {
-    for error in errors {
-        print(&mut io::stderr(), &format!("lockgate: {error}\n"));
-    }
-}
-
-/// Writes to a standard stream and ignores errors: a stream without a reader is no reason to fail.
-fn print(stream: &mut dyn Write, text: &str) {
-    let _ = stream
 /// Adds where its setting comes from to each error: `chdir = /srv: …` becomes `chdir = /srv (from --chdir): …`.
 fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
     let with_origin = |error: String| {
@@ -473,6 +473,15 @@ fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
     errors.into_iter().map(with_origin).collect()
 }
 
+fn report_errors(errors: &[String]) {
+    for error in errors {
+        print(&mut io::stderr(), &format!("lockgate: {error}\n"));
+    }
+}
+
+/// Writes to a standard stream and ignores errors: a stream without a reader is no reason to fail.
+fn print(stream: &mut dyn Write, text: &str) {
+    let _ = stream
         .write_all(text.as_bytes())
         .and_then(|()| stream.flush());
 }

@@ -124,6 +124,18 @@ impl ServiceManager {
         Ok(())
     }
 
+    /// The names of passed sockets that these settings, after [`ServiceManager::find_sockets`], do not use.
+    pub fn unused_sockets(&self, config: &Config) -> Vec<&str> {
+        let bind = config.bind.iter().map(|bind| &bind.address);
+        let used: Vec<&BindAddress> = bind
+            .chain(&config.admin_bind)
+            .chain(&config.uwsgi.stats)
+            .collect();
+        let is_unused = |socket: &&PassedSocket| !used.contains(&&BindAddress::Fd(socket.number));
+        let unused = self.sockets.iter().filter(is_unused);
+        unused.map(|socket| socket.name.as_str()).collect()
+    }
+
     /// Sets whether the passed sockets are closed by exec, in this process and in its children.
     pub fn close_at_exec(&self, closes: bool) {
         for socket in &self.sockets {
@@ -301,6 +313,12 @@ mod tests {
             assert_eq!(given.bind, expected.bind, "{bind:?}");
             assert_eq!(given.admin_bind, expected.admin_bind, "{bind:?}");
         }
+        let mut given = config(&[":1", "systemd:api"], None);
+        manager.find_sockets(&mut given).unwrap();
+        assert_eq!(manager.unused_sockets(&given), ["web", "admin", "web"]);
+        let mut given = config(&["systemd"], Some("systemd:admin"));
+        manager.find_sockets(&mut given).unwrap();
+        assert!(manager.unused_sockets(&given).is_empty());
     }
 
     #[test]
