@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import stat
 
 import pytest
-from harness import Browser, run
+from harness import Browser, free_port, run
 
 APP = """
 import json
@@ -76,6 +77,23 @@ def test_the_server_makes_a_secret_that_outlives_it(directory, start):
     for cookie in browser.cookies:
         other.cookies.set_cookie(cookie)
     assert asked(other, "/admin/count") == {"count": 2}
+
+
+@pytest.mark.parametrize("is_configured", [False, True], ids=["as it is", "a handler of its own"])
+def test_the_error_log_has_a_store_that_does_not_answer(directory, start, is_configured):
+    """As a line of the server, or where the application has sent Python's logging."""
+    settle(directory, f'session = {{ store = "redis://127.0.0.1:{free_port()}/1" }}\n')
+    if is_configured:
+        counting = directory / "counting.py"
+        own = 'import logging\nlogging.basicConfig(format="own|%(message)s")\n'
+        counting.write_text(own + counting.read_text())
+    environment = {"STATE_DIRECTORY": str(directory / "state")}
+    server = start("counting:app", chdir=directory, environment=environment)
+    assert asked(Browser(server.url), "/count") == {"count": 1}
+    server.wait_for_log("session store unavailable")
+    assert server.errors.count("session store unavailable") == 1
+    begin = r"own\|" if is_configured else r"\[[-\d :+]+\] \[\d+\] \[WARNING\] "
+    assert re.search(rf"(?m)^{begin}session store unavailable", server.errors)
 
 
 @pytest.mark.parametrize(

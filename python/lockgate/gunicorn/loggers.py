@@ -23,6 +23,7 @@ else:
 
 ERROR = "gunicorn.error"
 ACCESS = "gunicorn.access"
+OWN = "lockgate"
 
 WriteEvent = Callable[[int, str, str], None]
 
@@ -52,6 +53,15 @@ class ErrorHandler(Handler):
             self._write_event(record.levelno, record.name, _message_formatter.format(record))
         except Exception:
             self.handleError(record)
+
+
+class OwnHandler(ErrorHandler):
+    """Writes what this package logs, such as the failure of a store of sessions, to the error log,
+    unless the application has given the root logger a handler."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.root.handlers:
+            super().emit(record)
 
 
 class AccessHandler(Handler):
@@ -88,6 +98,9 @@ def install(
             logger.removeHandler(old)
         if handler := handler_for(name):
             logger.addHandler(handler)
+    own = logging.getLogger(OWN)
+    own.handlers = [handler for handler in own.handlers if type(handler) is not OwnHandler]
+    own.addHandler(OwnHandler(write_event, error_stream))
 
 
 def handler_for(name: str) -> logging.Handler | None:
