@@ -10,12 +10,19 @@ def become(user: str | None, group: str | None) -> None:
     name, uid, gid = identify(user, group)
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
-    if name is not None:
-        os.initgroups(name, gid)
-    elif os.geteuid() == 0:
-        os.setgroups([gid])
-    os.setgid(gid)
-    os.setuid(uid)
+    try:
+        if name is not None:
+            os.initgroups(name, gid)
+        elif os.geteuid() == 0:
+            os.setgroups([gid])
+        os.setgid(gid)
+        os.setuid(uid)
+    except PermissionError as error:
+        wanted = [f"user = {user}"] * bool(user) + [f"group = {group}"] * bool(group)
+        raise PermissionError(
+            f"{' and '.join(wanted)}: user {user_name()} may not become {uid}:{gid} "
+            f"({error.strerror}): start the server as root, or remove this from the settings"
+        ) from None
 
 
 def check_interpreter(user: str | None, group: str | None) -> None:

@@ -63,6 +63,24 @@ def test_workers_of_another_user_cause_no_warning(start, tmp_path):
         server.end()
 
 
+@needs_root
+@pytest.mark.parametrize("wanted", [("root", None), (None, "root")])
+def test_the_error_of_a_user_that_may_not_change_says_what_to_do(wanted):
+    code = f"""
+        import os
+        from lockgate import privileges
+
+        os.setgid({UNUSED})
+        os.setuid({UNUSED})
+        privileges.become(*{wanted})
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    name, value = ("user", wanted[0]) if wanted[0] else ("group", wanted[1])
+    assert f"PermissionError: {name} = {value}: user {UNUSED} may not become" in said.stderr
+    assert "start the server as root, or remove this from the settings" in said.stderr
+
+
 def test_logs_are_not_for_every_user(start, tmp_path):
     access, errors = tmp_path / "access.log", tmp_path / "error.log"
     server = start(
