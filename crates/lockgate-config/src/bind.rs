@@ -30,6 +30,28 @@ impl BindAddress {
     /// The port of an address that names none.
     pub const DEFAULT_PORT: u16 = 8000;
 
+    /// Whether two sockets cannot listen at these addresses at the same time: they are the same, or one is that of all
+    /// IPv4 interfaces.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp { port: 0, .. }, _) => false,
+            (
+                Self::Tcp { host, port },
+                Self::Tcp {
+                    host: other,
+                    port: of_other,
+                },
+            ) => {
+                let is_all = |host: &String| host.parse::<Ipv4Addr>() == Ok(Ipv4Addr::UNSPECIFIED);
+                let is_ipv4 = |host: &String| host.parse::<Ipv4Addr>().is_ok();
+                let covers = |one, other| is_all(one) && is_ipv4(other);
+                port == of_other && (host == other || covers(host, other) || covers(other, host))
+            }
+            (Self::Unix(_) | Self::Abstract(_), _) => self == other,
+            _ => false,
+        }
+    }
+
     /// Parses `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, `unix:@NAME`, `unix-abstract:NAME`, `fd://N`,
     /// `systemd`, `systemd:NAME`, or any TCP form after `tcp://` or `http://`. The error says what is wrong and what to
     /// write.

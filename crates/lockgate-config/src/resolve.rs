@@ -11,7 +11,7 @@ use crate::gunicorn::{command_arguments, evaluated};
 use crate::host::MEMORY_PER_WORKER;
 use crate::invocation::Invocation;
 use crate::memory::MemoryBound;
-use crate::notation::size_words;
+use crate::notation::{quoted, size_words};
 use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
@@ -270,6 +270,41 @@ fn mount_by_variable(
     }
 }
 
+/// Checks that the server does not need an address twice: the error of the system would name another process.
+fn check_addresses(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    let refuse = |name, address: &BindAddress, other: &BindAddress, of: &str| {
+        Err(ConfigError::BadValue {
+            name,
+            value: quoted(&address.to_string()),
+            origin: origins.of(name).clone(),
+            requirement: format!(
+                "cannot be used beside {other} (setting: {of}): choose another port or path"
+            ),
+        })
+    };
+    let others = [
+        ("admin_bind", &config.admin_bind),
+        ("uwsgi_stats", &config.uwsgi.stats),
+    ];
+    for (number, bind) in config.bind.iter().enumerate() {
+        let bind = &bind.address;
+        let mut earlier = config.bind[..number].iter().map(|bind| &bind.address);
+        if let Some(earlier) = earlier.find(|earlier| earlier.overlaps(bind))
+            && !config.reuse_port
+        {
+            return refuse("bind", bind, earlier, "bind");
+        }
+        for (name, address) in others {
+            if let Some(address) = address
+                && address.overlaps(bind)
+            {
+                return refuse(name, address, bind, "bind");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Fills in what depends on the host or on several settings; returns the notes.
 fn finish(
     builder: &mut ConfigBuilder,
@@ -278,6 +313,7 @@ fn finish(
 ) -> Result<Vec<String>, ConfigError> {
     let has_conf = builder.config.gunicorn.conf.is_some();
     builder.config.log_style.complete(has_conf, origins);
+    check_addresses(&builder.config, origins)?;
     let mut notes = https::check(&builder.config, origins)?;
     notes.extend(push::check(&builder.config, origins)?);
     notes.extend(cache::check(&builder.config, origins)?);

@@ -92,6 +92,20 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--max-req: unknown flag; did you mean --max-requests?",
         ),
         (
+            &["a:b", "--admin-bind", "127.0.0.1:8000"],
+            &[],
+            None,
+            "admin_bind = \"127.0.0.1:8000\" (from --admin-bind): cannot be used beside 127.0.0.1:8000 (setting: bind): \
+             choose another port or path",
+        ),
+        (
+            &["a:b", "-b", ":80,localhost:80,[::]:80,127.0.0.1:80"],
+            &[],
+            None,
+            "bind = \"127.0.0.1:80\" (from --bind): cannot be used beside 0.0.0.0:80 (setting: bind): choose another \
+             port or path",
+        ),
+        (
             &["a:b", "--port", "8000"],
             &[],
             None,
