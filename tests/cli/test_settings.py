@@ -207,6 +207,15 @@ def test_a_missing_file_is_reported_together_with_other_mistakes(tmp_path):
     ]
 
 
+def test_a_file_that_cannot_be_read_may_name_the_application(tmp_path):
+    refused = run("-c", "missing.toml", "-w", "0", chdir=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "lockgate: missing.toml: cannot be read: No such file or directory (os error 2)",
+        'lockgate: workers = 0 (from --workers): must be at least 1, or "auto"',
+    ]
+
+
 def test_logs_stay_where_they_are_when_the_application_changes_directory(start, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -148,6 +148,14 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The texts of mistakes. A configuration file that could not be read may name the application.
+    pub fn texts(mistakes: &[Self], is_file_unread: bool) -> Vec<String> {
+        let is_known =
+            |mistake: &&Self| !(is_file_unread && matches!(mistake, Self::MissingApplication));
+        let known = mistakes.iter().filter(is_known);
+        known.map(ToString::to_string).collect()
+    }
+
     /// Whether the command line could not be parsed: by convention the exit status is then 2, not 1.
     pub fn is_usage(&self) -> bool {
         match self {

@@ -213,7 +213,7 @@ impl Sources {
                 if let Some(failure) = ConfFailure::find(&others) {
                     return Err(SettingsError::Conf(failure));
                 }
-                errors.extend(others.iter().map(ToString::to_string));
+                errors.extend(ConfigError::texts(&others, !errors.is_empty()));
                 return Err(errors.into());
             }
         };
