@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use lockgate_config::{
-    AppSpec, BindAddress, ConfSource, ConfigError, Host, Inputs, Invocation, Resolved,
+    AppSpec, BindAddress, ConfSource, ConfigError, Gil, Host, Inputs, Invocation, Resolved,
     SettingsFile, config_path, resolve,
 };
 
@@ -18,7 +18,7 @@ const HOST: Host = Host {
     cpu_quota: Some(1.5),
     memory_limit: None,
     memory_total: 8 << 30,
-    has_gil: true,
+    gil: Gil::Always,
     measures_memory: true,
 };
 

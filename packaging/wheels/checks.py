@@ -64,7 +64,7 @@ def tags_fit(wheel: Wheel, expected: Expectation) -> Iterable[str]:
     target = expected.target
     head = email.parser.HeaderParser().parsestr(wheel.metadata("WHEEL"))
     tags = set(head.get_all("Tag", []))
-    wanted = {f"{target.python}-{target.python}-{tag}" for tag in target.platform_tag.split(".")}
+    wanted = {f"{target.python_tag}-{tag}" for tag in target.platform_tag.split(".")}
     if tags != wanted:
         yield f"WHEEL has the tags {sorted(tags)}, not {sorted(wanted)}"
     if head["Root-Is-Purelib"] != "false":

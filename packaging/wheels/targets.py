@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PYTHONS = ("cp310", "cp311", "cp312", "cp313", "cp314", "cp315")
+# Those with a t are free-threaded (PEP 703).
+PYTHONS = ("cp310", "cp311", "cp312", "cp313", "cp314", "cp314t", "cp315", "cp315t")
 LIBCS = ("manylinux", "musllinux")
 ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -29,7 +30,7 @@ class UnknownTarget(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """One wheel: `python` as in its tag, `libc` and `architecture` as in its platform."""
+    """One wheel: `python` as the ABI in its tag, `libc` and `architecture` as in its platform."""
 
     python: str
     libc: str
@@ -41,8 +42,13 @@ class Target:
 
     @property
     def version(self) -> str:
-        """The version of CPython: 3.13."""
+        """The version of CPython, as in the name of its program: 3.13, 3.14t."""
         return f"3.{self.python.removeprefix('cp3')}"
+
+    @property
+    def python_tag(self) -> str:
+        """Of the interpreter and its ABI (PEP 425): cp314-cp314t."""
+        return f"{self.python.removesuffix('t')}-{self.python}"
 
     @property
     def triple(self) -> str:
@@ -64,7 +70,7 @@ class Target:
         return f".cpython-{digits}-{self.architecture}-linux-{ABIS[self.libc]}.so"
 
     def wheel_name(self, version: str) -> str:
-        return f"lockgate-{version}-{self.python}-{self.python}-{self.platform_tag}.whl"
+        return f"lockgate-{version}-{self.python_tag}-{self.platform_tag}.whl"
 
 
 ALL = tuple(
@@ -104,7 +110,7 @@ def of_wheel(file_name: str) -> Target | None:
     parts = file_name.removesuffix(".whl").split("-")
     if len(parts) != 5 or parts[0] != "lockgate":
         return None
+    tags = "-".join(parts[2:])
     return next(
-        (target for target in ALL if parts[2] == target.python and parts[4] == target.platform_tag),
-        None,
+        (target for target in ALL if tags == f"{target.python_tag}-{target.platform_tag}"), None
     )

@@ -44,7 +44,7 @@ def test_wheels_are_chosen_by_name(names, chosen):
 
 def test_all_wheels_are_built_without_a_name():
     assert targets.named(" ") == targets.ALL
-    assert len(set(targets.ALL)) == 24
+    assert len(set(targets.ALL)) == 32
 
 
 @pytest.mark.parametrize("name", ["cp39-manylinux-x86_64", "cp313-manylinux", "*", "cp313-glibc-*"])
@@ -63,11 +63,13 @@ def test_a_wheel_has_the_name_that_installers_look_for(target):
         str(tag)
         for platform_tag in target.platform_tag.split(".")
         for tag in packaging_tags.cpython_tags(
-            tuple(map(int, target.version.split("."))), platforms=[platform_tag]
+            tuple(map(int, target.version.removesuffix("t").split("."))),
+            abis=[target.python],
+            platforms=[platform_tag],
         )
     }
     assert compatible & {
-        f"{target.python}-{target.python}-{tag}" for tag in target.platform_tag.split(".")
+        f"{target.python_tag}-{tag}" for tag in target.platform_tag.split(".")
     }
 
 

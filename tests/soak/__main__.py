@@ -1,6 +1,6 @@
 """Runs drills and soak, with and without preload, prints a report, and ends with 1 on a fault.
 
-python -m soak [--seconds 60] [--seed N] [--only preload|plain] [--directory D]
+python -m soak [--seconds 60] [--seed N] [--only preload|plain] [--event-loops N] [--directory D]
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long the soak lasts, in all")
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
     parser.add_argument("--only", choices=["plain", "preload"], help="without the other one")
+    parser.add_argument("--event-loops", type=int, default=1, help="above 1: Python without a GIL")
     parser.add_argument("--no-drills", action="store_true", help="the soak alone")
     parser.add_argument("--directory", type=Path, help="where logs stay; by default nowhere")
     parser.add_argument("--sabotage", default="", help="of the application: see there")
@@ -129,7 +130,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lockgate-soak-") as scratch:
         for mode in modes:
             directory = (options.directory or Path(scratch)) / mode
-            about = {"preload": mode == "preload", "sabotage": options.sabotage}
+            about = {
+                "preload": mode == "preload",
+                "sabotage": options.sabotage,
+                "settings": {"event_loops": options.event_loops},
+            }
             if not options.no_drills:
                 with Site(directory / "drills", **about) as site:
                     drill_all(site, report, mode, f"{options.seed}-{mode}")

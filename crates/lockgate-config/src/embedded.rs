@@ -122,7 +122,7 @@ impl Resolved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Host, Inputs, resolve};
+    use crate::{Gil, Host, Inputs, resolve};
 
     fn embed(keywords: &str) -> Result<(), Vec<String>> {
         let host = Host {
@@ -130,7 +130,7 @@ mod tests {
             cpu_quota: None,
             memory_limit: None,
             memory_total: 1 << 40,
-            has_gil: true,
+            gil: Gil::Always,
             measures_memory: true,
         };
         let inputs = Inputs {

@@ -11,10 +11,21 @@ pub struct Host {
     pub memory_limit: Option<u64>,
     /// Bytes of memory that the host has.
     pub memory_total: u64,
-    /// Whether Python runs one thread at a time (the GIL).
-    pub has_gil: bool,
+    /// Whether Python runs one thread at a time.
+    pub gil: Gil,
     /// Whether the memory of a process can be read.
     pub measures_memory: bool,
+}
+
+/// Python's global interpreter lock (PEP 703).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gil {
+    /// Of an ordinary build.
+    Always,
+    /// Of a free-threaded build, by `PYTHON_GIL=1` or because an extension module needs it.
+    Enabled,
+    /// Of a free-threaded build: threads run at the same time.
+    Disabled,
 }
 
 /// Memory for one worker: an interpreter with a framework and a mid-sized application.
@@ -97,7 +108,7 @@ mod tests {
                 cpu_quota,
                 memory_limit,
                 memory_total,
-                has_gil: true,
+                gil: Gil::Always,
                 measures_memory: true,
             };
             assert_eq!(host.suitable_workers().0, expected, "{host:?}");
@@ -111,7 +122,7 @@ mod tests {
             cpu_quota: Some(2.0),
             memory_limit: None,
             memory_total: 24 * GIB,
-            has_gil: true,
+            gil: Gil::Always,
             measures_memory: true,
         };
         assert_eq!(
@@ -123,7 +134,7 @@ mod tests {
             cpu_quota: None,
             memory_limit: Some(GIB / 2),
             memory_total: 24 * GIB,
-            has_gil: true,
+            gil: Gil::Always,
             measures_memory: true,
         };
         assert_eq!(

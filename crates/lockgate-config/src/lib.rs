@@ -8,7 +8,7 @@
 mod notation;
 
 mod host;
-pub use host::Host;
+pub use host::{Gil, Host};
 
 mod memory;
 pub use memory::{MemoryMeasure, percent_words};

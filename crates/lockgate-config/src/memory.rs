@@ -83,6 +83,7 @@ pub fn percent_words(hundredths: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gil;
 
     const GIB: u64 = 1 << 30;
 
@@ -92,7 +93,7 @@ mod tests {
             cpu_quota: None,
             memory_limit,
             memory_total: 8 * GIB,
-            has_gil: true,
+            gil: Gil::Always,
             measures_memory: true,
         }
     }

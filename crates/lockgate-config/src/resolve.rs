@@ -15,9 +15,9 @@ use crate::notation::{quoted, size_words};
 use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
-    BindAddress, ConfSpec, Config, ConfigError, Host, Inputs, Origin, Origins, Section, Setting,
-    SettingsFile, Threads, cache, command_line, environment, file, https, push, route_checks,
-    settings, sources,
+    BindAddress, Collection, ConfSpec, Config, ConfigError, Gil, Host, Inputs, Origin, Origins,
+    Section, Setting, SettingsFile, Threads, cache, command_line, environment, file, https, push,
+    route_checks, settings, sources,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -368,12 +368,19 @@ fn finish(
             ));
         }
     }
+    if config.gc == Collection::Idle && host.gil != Gil::Always {
+        notes.push(format!(
+            "gc = \"idle\" (from {}) is the same as \"freeze\" with a free-threaded Python, which stops all threads for a \
+             collection and decides itself when one is due",
+            origins.of("gc")
+        ));
+    }
     Ok(notes)
 }
 
 /// With the GIL, event loops of one process only wait for each other.
 fn check_event_loops(config: &Config, origins: &Origins, host: &Host) -> Result<(), ConfigError> {
-    if config.event_loops == 1 || !host.has_gil {
+    if config.event_loops == 1 || host.gil == Gil::Disabled {
         return Ok(());
     }
     Err(ConfigError::BadValue {
@@ -448,15 +455,22 @@ mod tests {
                            free-threaded Python whose GIL is disabled, and workers uses several CPUs with any Python";
         const MEMORY: &str = "max_worker_memory = \"256MiB\" (from --max-worker-memory): must be 0 on this system, where \
                               Lockgate cannot measure the memory of a worker";
-        for (flag, value, has_gil, measures_memory, mistake) in [
-            ("--event-loops", "1", true, true, None),
-            ("--event-loops", "1", false, true, None),
-            ("--event-loops", "2", true, true, Some(GIL)),
-            ("--event-loops", "2", false, true, None),
-            ("--event-loops", "64", false, true, None),
-            ("--max-worker-memory", "256M", true, true, None),
-            ("--max-worker-memory", "0", true, false, None),
-            ("--max-worker-memory", "256M", true, false, Some(MEMORY)),
+        for (flag, value, gil, measures_memory, mistake) in [
+            ("--event-loops", "1", Gil::Always, true, None),
+            ("--event-loops", "1", Gil::Disabled, true, None),
+            ("--event-loops", "2", Gil::Always, true, Some(GIL)),
+            ("--event-loops", "2", Gil::Enabled, true, Some(GIL)),
+            ("--event-loops", "2", Gil::Disabled, true, None),
+            ("--event-loops", "64", Gil::Disabled, true, None),
+            ("--max-worker-memory", "256M", Gil::Always, true, None),
+            ("--max-worker-memory", "0", Gil::Always, false, None),
+            (
+                "--max-worker-memory",
+                "256M",
+                Gil::Always,
+                false,
+                Some(MEMORY),
+            ),
         ] {
             let resolved = resolve(&Inputs {
                 arguments: &["lockgate", flag, value, "a:b"].map(OsString::from),
@@ -468,12 +482,42 @@ mod tests {
                     cpu_quota: None,
                     memory_limit: None,
                     memory_total: 1 << 40,
-                    has_gil,
+                    gil,
                     measures_memory,
                 },
             });
             let found = resolved.err().map(|mistakes| mistakes[0].to_string());
             assert_eq!(found.as_deref(), mistake, "{flag} {value}");
+        }
+    }
+
+    #[test]
+    fn idle_collection_is_pythons_where_it_stops_all_threads() {
+        for (value, gil, is_said) in [
+            ("idle", Gil::Always, false),
+            ("idle", Gil::Enabled, true),
+            ("idle", Gil::Disabled, true),
+            ("freeze", Gil::Disabled, false),
+        ] {
+            let resolved = resolve(&Inputs {
+                arguments: &["lockgate", "--gc", value, "a:b"].map(OsString::from),
+                environment: &[],
+                file: None,
+                keywords: None,
+                host: &Host {
+                    affinity: 2,
+                    cpu_quota: None,
+                    memory_limit: None,
+                    memory_total: 1 << 40,
+                    gil,
+                    measures_memory: true,
+                },
+            });
+            let notes = resolved.unwrap().notes;
+            let said = notes
+                .iter()
+                .any(|note| note.starts_with("gc = \"idle\" (from --gc)"));
+            assert_eq!(said, is_said, "{value} {gil:?}: {notes:?}");
         }
     }
 }

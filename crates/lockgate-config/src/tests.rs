@@ -19,7 +19,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::{ConfigError, Host, Inputs, Resolved, SettingsFile, resolve};
+use crate::{ConfigError, Gil, Host, Inputs, Resolved, SettingsFile, resolve};
 
 const MACHINE: Host = Host {
     affinity: 2,
@@ -27,7 +27,7 @@ const MACHINE: Host = Host {
     memory_limit: None,
     memory_total: 24 << 30,
     // So that every setting can have its values.
-    has_gil: false,
+    gil: Gil::Disabled,
     measures_memory: true,
 };
 

@@ -31,7 +31,7 @@ pub(crate) fn facts() -> Host {
             .reduce(f64::min),
         memory_limit: limits.iter().filter_map(|group| memory_limit(group)).min(),
         memory_total: memory_total().unwrap_or(UNKNOWN_MEMORY),
-        has_gil: interpreter::has_gil(),
+        gil: interpreter::gil(),
         measures_memory: cfg!(target_os = "linux"),
     }
 }

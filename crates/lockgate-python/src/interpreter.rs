@@ -11,6 +11,7 @@ pub(crate) mod traceback;
 
 use std::time::Duration;
 
+use lockgate_config::Gil;
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
@@ -41,9 +42,9 @@ pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
 
 /// Whether Python runs one thread at a time. A free-threaded build does too once an extension module was imported that
 /// needs the GIL, and then for good.
-pub(crate) fn has_gil() -> bool {
+pub(crate) fn gil() -> Gil {
     if !ffi::IS_FREE_THREADED_BUILD {
-        return true;
+        return Gil::Always;
     }
     Python::attach(|py| {
         let answer = py
@@ -51,7 +52,10 @@ pub(crate) fn has_gil() -> bool {
             .and_then(|sys| sys.call_method0("_is_gil_enabled"))
             .and_then(|answer| answer.is_truthy());
         // A Python that does not say so is older than free threading.
-        answer.unwrap_or(true)
+        match answer.unwrap_or(true) {
+            true => Gil::Enabled,
+            false => Gil::Disabled,
+        }
     })
 }
 

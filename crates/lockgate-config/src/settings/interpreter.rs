@@ -20,7 +20,8 @@ pub(super) const SETTINGS: &[Setting] = &[
               loaded and excludes the remaining objects from later collections (gc.freeze); the collector then \
               continues to run automatically, also during requests. `idle` freezes too, disables the automatic \
               collector, and collects between requests: after many allocations, and in full when the surviving \
-              objects have grown by a quarter or the memory has grown considerably. `off` only disables the \
+              objects have grown by a quarter or the memory has grown considerably; a free-threaded Python \
+              decides itself when a collection is due, so `idle` is `freeze` there. `off` only disables the \
               collector: reference cycles are never freed, and a worker grows until it is restarted, unless the \
               application collects by itself. With `idle` and `off`, an application that disables the collector \
               during import or enables it later keeps its choice, and the server does not collect.",

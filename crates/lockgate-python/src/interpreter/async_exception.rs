@@ -1,5 +1,6 @@
 //! Asynchronous exceptions: raises `RequestTimeout` in a thread at its request's deadline, and reads the thread's stack.
 
+use lockgate_config::Gil;
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::exceptions::PyBaseException;
@@ -7,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::traceback::Traceback;
-use super::{exceptions, has_gil};
+use super::{exceptions, gil};
 use crate::ffi;
 
 pyo3::create_exception!(
@@ -28,9 +29,9 @@ pub(crate) fn current_thread_id(py: Python<'_>) -> PyResult<u64> {
 
 /// The stack of a thread; `None` when it runs no Python code.
 pub(crate) fn traceback_of(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Traceback> {
-    let traceback = match has_gil() {
-        true => Traceback::of_thread(py, thread),
-        false => Traceback::of_running_thread(py, thread),
+    let traceback = match gil() {
+        Gil::Always | Gil::Enabled => Traceback::of_thread(py, thread),
+        Gil::Disabled => Traceback::of_running_thread(py, thread),
     };
     traceback.unwrap_or_else(|error| {
         let message = format!(

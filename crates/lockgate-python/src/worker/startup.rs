@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::{Collection, Config, Endpoint, LogTarget, Scheme, Threads};
+use lockgate_config::{Collection, Config, Endpoint, Gil, LogTarget, Scheme, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerContext};
 use lockgate_worker::{Handle, Resources, Worker, register_ahead, try_directory};
@@ -99,7 +99,7 @@ impl PythonHooks {
 
     /// The application may have imported an extension module that needs the GIL.
     fn warn_of_gil(&self) {
-        if self.config.event_loops > 1 && interpreter::has_gil() {
+        if self.config.event_loops > 1 && interpreter::gil() != Gil::Disabled {
             self.log.write(
                 Level::Warning,
                 &format!(
