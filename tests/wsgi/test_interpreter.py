@@ -3,10 +3,16 @@
 import json
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from harness import Load, eventually
 from harness.process import resident_bytes
+
+
+IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+#: It stops all threads for a collection, and decides itself when one is due.
+idle = pytest.mark.skipif(IS_FREE_THREADED, reason="a free-threaded Python has no idle collection")
 
 
 def state(server, path="/"):
@@ -30,6 +36,7 @@ def test_off_turns_the_collector_off_and_freezes_nothing(start):
     assert seen["collections"] == before["collections"]
 
 
+@idle
 @pytest.mark.parametrize("threads", ["auto", "1"])
 def test_idle_collects_between_requests_and_never_in_one(start, threads):
     server = start("collector:app", "--gc", "idle", "--threads", threads)
@@ -44,6 +51,7 @@ def test_idle_collects_between_requests_and_never_in_one(start, threads):
     assert seen["in_request"] == 0, seen
 
 
+@idle
 def test_idle_keeps_memory_bounded_when_few_objects_hold_much(start):
     server = start("collector:app", "--gc", "idle")
     [worker] = server.workers()
@@ -60,6 +68,7 @@ def test_idle_keeps_memory_bounded_when_few_objects_hold_much(start):
     assert resident_bytes(worker) - before < seen["made"] * 100_000 / 2 + 64_000_000
 
 
+@idle
 def test_idle_collects_what_threads_of_the_application_leave_when_no_request_comes(start, tmp_path):
     server = start("collector:app", "--gc", "idle")
     collected = tmp_path / "collected"
@@ -68,6 +77,7 @@ def test_idle_collects_what_threads_of_the_application_leave_when_no_request_com
     eventually(collected.exists, what="a collection without a request")
 
 
+@idle
 def test_no_response_waits_for_the_full_collection_after_it(start, tmp_path):
     server = start("collector:app", "--gc", "idle")
     full = state(server)["generations"][2]
@@ -80,6 +90,15 @@ def test_no_response_waits_for_the_full_collection_after_it(start, tmp_path):
     assert server.stop() == 0
 
 
+@pytest.mark.skipif(not IS_FREE_THREADED, reason="only a free-threaded Python")
+def test_idle_is_freeze_with_a_free_threaded_python(start):
+    server = start("collector:app", "--gc", "idle")
+    server.wait_for_log("is the same as .freeze. with a free-threaded Python")
+    seen = state(server)
+    assert seen["is_enabled"] and seen["frozen"] > 1000
+
+
+@idle
 def test_an_application_that_turned_the_collector_off_is_left_to_it(start):
     server = start("collector:app", "--gc", "idle", environment={"COLLECTOR": "disabled"})
     server.wait_for_log("has disabled the garbage collector")
@@ -88,6 +107,7 @@ def test_an_application_that_turned_the_collector_off_is_left_to_it(start):
     assert (seen["is_enabled"], seen["generations"][:2]) == (False, [0, 0])
 
 
+@idle
 def test_an_application_that_turns_the_collector_on_has_it_from_then_on(start):
     server = start("collector:app", "--gc", "idle")
     assert state(server, "/enable")["is_enabled"]
@@ -96,6 +116,7 @@ def test_an_application_that_turns_the_collector_on_has_it_from_then_on(start):
     assert seen["is_enabled"] and seen["in_request"] > 0, seen
 
 
+@idle
 def test_processes_that_the_application_forks_collect_by_themselves(start):
     seen = state(start("collector:app", "--gc", "idle"), "/fork")
     assert (seen["is_enabled"], seen["is_enabled_in_child"]) == (False, True)

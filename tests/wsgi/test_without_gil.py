@@ -34,20 +34,18 @@ def test_a_gil_that_the_operator_enables_refuses_several_event_loops():
     assert "event_loops = 2 (from --event-loops): must be 1" in ended.stderr
 
 
-def test_calls_of_all_event_loops_run_at_the_same_time(start):
-    server = start("unlocked:app", "--event-loops", "2", "--threads", "2", environment=DISABLED)
+def test_calls_of_two_event_loops_run_at_the_same_time(start):
+    # One call at a time in each event loop: two that meet are in both.
+    server = start("unlocked:app", "--event-loops", "2", "--threads", "1", environment=DISABLED)
 
-    def meet(_):
-        return json.loads(server.get("/meet?parties=4").body)
-
-    def all_have_met():
-        # The kernel may give more than two connections to one event loop: they meet the next time.
-        with ThreadPoolExecutor(4) as clients:
-            answers = list(clients.map(meet, range(4)))
+    def two_have_met():
+        # The kernel may give all connections to one event loop: then the next ones may meet.
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda _: json.loads(server.get("/").body), range(8)))
         assert not any(answer["has_gil"] for answer in answers), answers
-        return all(answer["has_met"] for answer in answers)
+        return any(answer["has_met"] for answer in answers)
 
-    eventually(all_have_met, within=60, what="four calls at the same time")
+    eventually(two_have_met, within=60, what="two calls at the same time")
 
 
 @pytest.mark.slow
