@@ -1,5 +1,7 @@
 """Rules about the host, the settings that `--print-config` shows, secrets, paths: tables."""
 
+import sys
+
 import pytest
 from harness import run
 from lockgate.check import host
@@ -43,6 +45,11 @@ def test_the_facts_of_this_host_can_be_read():
     assert facts.memory > facts.own_memory
     assert facts.somaxconn > 0
     assert facts.is_clock_right in (True, False, None)
+
+
+def test_a_python_without_ctypes_does_not_know_whether_the_clock_is_right(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert host.read().is_clock_right is None
 
 
 def test_settings_are_those_of_the_server():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 from dataclasses import dataclass
@@ -83,8 +82,11 @@ def own_memory() -> int | None:
 def is_clock_right() -> bool | None:
     """Whether a service such as chrony keeps the clock right. Asks only; the mode is 0."""
     try:
+        # A Python that was built without libffi has no ctypes.
+        import ctypes
+
         adjust = ctypes.CDLL(None).adjtimex
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         return None
     state = adjust(ctypes.create_string_buffer(TIMEX_BYTES))
     return None if state < 0 else state != TIME_ERROR
