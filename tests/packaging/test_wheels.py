@@ -68,9 +68,7 @@ def test_a_wheel_has_the_name_that_installers_look_for(target):
             platforms=[platform_tag],
         )
     }
-    assert compatible & {
-        f"{target.python_tag}-{tag}" for tag in target.platform_tag.split(".")
-    }
+    assert compatible & {f"{target.python_tag}-{tag}" for tag in target.platform_tag.split(".")}
 
 
 @pytest.mark.parametrize("name", ["lockgate-1.0.tar.gz", "flask-3.1-py3-none-any.whl"])

@@ -9,7 +9,6 @@ import pytest
 from harness import Load, eventually
 from harness.process import resident_bytes
 
-
 IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 #: It stops all threads for a collection, and decides itself when one is due.
 idle = pytest.mark.skipif(IS_FREE_THREADED, reason="a free-threaded Python has no idle collection")

@@ -24,11 +24,16 @@ def test_the_extension_module_leaves_the_gil_disabled():
 
 
 def test_a_gil_that_the_operator_enables_refuses_several_event_loops():
-    command = [sys.executable, "-m", "lockgate", "--event-loops", "2", "--check-config", "gates:app"]
+    lockgate = [sys.executable, "-m", "lockgate", "gates:app"]
     apps = Path(__file__).parents[1] / "apps"
     for gil, code in (("0", 0), ("1", 2)):
         ended = subprocess.run(
-            command, cwd=apps, env={"PYTHON_GIL": gil}, capture_output=True, text=True, timeout=30
+            [*lockgate, "--event-loops", "2", "--check-config"],
+            cwd=apps,
+            env={"PYTHON_GIL": gil},
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         assert ended.returncode == code, ended.stderr
     assert "event_loops = 2 (from --event-loops): must be 1" in ended.stderr

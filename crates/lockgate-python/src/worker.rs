@@ -1,5 +1,6 @@
 //! The life of a worker process: startup and warm-up, thread dumps and crash log while it serves, and shutdown.
 
+mod leftovers;
 pub(crate) mod startup;
 pub(crate) mod static_sources;
 mod stream_check;

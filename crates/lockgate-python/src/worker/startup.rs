@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
 use super::gunicorn::{WorkerHooks, takes_access_records};
+use super::leftovers::Leftovers;
 use super::loggers::Loggers;
 use super::static_sources;
 use super::stream_check::find_hanging_stream;
@@ -43,19 +44,6 @@ pub(super) fn cannot_start(text: String) -> LoadFailure {
     }
 }
 
-/// Lets workers use the semaphores of a process pool that the import has made.
-fn share_resource_tracker(py: Python<'_>) -> Result<(), LoadFailure> {
-    py.import("lockgate.fork_server")
-        .and_then(|module| module.call_method0("share_resource_tracker"))
-        .map(drop)
-        .map_err(|error| {
-            cannot_start(format!(
-                "multiprocessing.resource_tracker: {}",
-                exceptions::summary(py, &error)
-            ))
-        })
-}
-
 impl PythonHooks {
     /// Loads the application in a fork server.
     pub(crate) fn preload_application(
@@ -74,19 +62,9 @@ impl PythonHooks {
                 text: "the supervisor has gone".to_owned(),
             });
         }
-        let before = py
-            .import("lockgate.fork_server")
-            .and_then(|module| module.call_method0("sockets"));
-        self.warn_of_unusable_paths();
+        let leftovers = Leftovers::before_import(py);
         let loaded = self.load(py, listeners)?;
-        share_resource_tracker(py)?;
-        if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
-            let problem = exceptions::summary(py, &error);
-            let message = format!(
-                "cannot list the threads and sockets that the import has left in the fork server: {problem}"
-            );
-            self.log.write(Level::Warning, &message);
-        }
+        leftovers.settle(py, &self.log);
         if self.config.gc != Collection::Off {
             // A collection in a worker would write to every object it visits, and copy the pages it shares.
             freeze(py).map_err(|error| {
@@ -109,22 +87,6 @@ impl PythonHooks {
                 ),
             );
         }
-    }
-
-    fn warn_of_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
-        let found: Vec<String> = py
-            .import("lockgate.fork_server")?
-            .call_method1("leftovers", (before,))?
-            .extract()?;
-        if !found.is_empty() {
-            let message = format!(
-                "preload: the import of the application has left threads or sockets in the fork server: {}; \
-                 start and open them at their first use, or by os.register_at_fork",
-                found.join("; ")
-            );
-            self.log.write(Level::Warning, &message);
-        }
-        Ok(())
     }
 
     /// Applies these settings to the process. The loggers exist from then on, and a configuration for gunicorn has been
