@@ -16,8 +16,8 @@ from wheels.archive import Wheel, with_bills, with_licence, write
 
 TREE = Path(__file__).resolve().parents[2]
 SCRATCH = TREE / "target/wheels"
-# A release build has 6.9 million, one without optimisation 10.5.
-MAX_BYTES = 12_000_000
+# A release build has 6.9 million, one without optimisation up to 12.1.
+MAX_BYTES = 13_000_000
 
 
 def main() -> int:
@@ -168,7 +168,14 @@ def inspect(wheel: Path) -> list[str]:
 
 
 def audit(wheel: Path, target: targets.Target) -> list[str]:
-    """What auditwheel says if the wheel does not have the platform of its name."""
+    """What auditwheel says if the wheel does not have the platform of its name.
+
+    It knows musl's C library by the name that Alpine gives it. zig links to musl's own, libc.so,
+    for which musl's loader takes itself, whatever the file is called (`load_library` in musl's
+    ldso/dynlink.c). So `checks` alone judges the libraries of wheels for musl.
+    """
+    if target.libc == "musllinux":
+        return []
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
     run = subprocess.run(command, capture_output=True, text=True)
     wanted = target.platform_tag.split(".")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Those with a t are free-threaded (PEP 703).
-PYTHONS = ("cp310", "cp311", "cp312", "cp313", "cp314", "cp314t", "cp315", "cp315t")
+# The one with a t is free-threaded (PEP 703).
+PYTHONS = ("cp310", "cp311", "cp312", "cp313", "cp314", "cp314t", "cp315")
 LIBCS = ("manylinux", "musllinux")
 ARCHITECTURES = ("x86_64", "aarch64")
 
