@@ -61,6 +61,9 @@ class Recipe:
     def is_emulated(self) -> bool:
         return self.architecture != DEBIAN_ARCHITECTURES.get(platform.machine())
 
+    def make(self, directory: Path) -> None:
+        make_debian(self, directory)
+
 
 def root(recipe: Recipe, cache: Path = CACHE) -> Path:
     """The directory of the root, which is made if it is missing or too old."""
@@ -83,13 +86,13 @@ def root(recipe: Recipe, cache: Path = CACHE) -> Path:
             remove(partial)
         remove(directory)
         partial = cache / f"{recipe.name}.partial-{os.getpid()}"
-        make(recipe, partial)
+        recipe.make(partial)
         partial.rename(directory)
         complete.touch()
     return directory
 
 
-def make(recipe: Recipe, directory: Path) -> None:
+def make_debian(recipe: Recipe, directory: Path) -> None:
     command = [
         # It ends with this program, and what it mounts ends with it, even if it is killed.
         *("setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "mmdebstrap"),

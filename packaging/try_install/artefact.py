@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.musl import MuslRecipe
 from machine.roots import DEBIAN_ARCHITECTURES, Recipe, Unavailable
 
 # The Debian release that has each interpreter. It says the oldest glibc with which it was tried.
@@ -93,10 +94,13 @@ def interpreter(
     in `interpreters` for the processor of the wheel.
     """
     architecture = DEBIAN_ARCHITECTURES[artefact.machine]
-    if artefact.libc == "musl":
-        raise Unavailable("Debian has no CPython that is linked with musl")
     python = f"python{artefact.version}"
     known = SUITES.get(artefact.version)
+    if artefact.libc == "musl":
+        if known is None:
+            raise Unavailable(f"no release of Debian has the sources of {python}")
+        recipe: Recipe = MuslRecipe(known, (python,), architecture)
+        return Interpreter(recipe, f"/usr/bin/{python}", {})
     if known is not None and suite in (None, known):
         packages: tuple[str, ...] = (python, f"{python}-venv")
         if artefact.is_source:

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from machine.musl import MuslRecipe
 from machine.roots import Unavailable, configure
 from try_install import visit
 from try_install.artefact import interpreter, read
@@ -30,7 +31,10 @@ def test_a_wheel_is_tried_in_the_release_that_has_its_interpreter(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("lockgate-1.0-cp313-cp313-musllinux_1_2_x86_64.whl", "musl"),
+        (
+            "lockgate-1.0-cp312-cp312-musllinux_1_2_x86_64.whl",
+            "no release of Debian has",
+        ),
         (f"lockgate-1.0-cp314-cp314t-{PLATFORM}.whl", "no release of Debian has python3.14t"),
         ("lockgate-1.0-cp313-cp313-win_amd64.whl", "no root"),
         ("lockgate-1.0-py3-none-any.whl", "not for CPython 3"),
@@ -40,6 +44,13 @@ def test_a_wheel_is_tried_in_the_release_that_has_its_interpreter(
 def test_a_wheel_without_a_root_says_why(name, reason):
     with pytest.raises(Unavailable, match=reason):
         interpreter(read(Path(name)))
+
+
+def test_a_wheel_for_musl_is_tried_in_a_root_without_glibc():
+    found = interpreter(read(Path("lockgate-1.0-cp313-cp313-musllinux_1_2_x86_64.whl")))
+    assert isinstance(found.recipe, MuslRecipe)
+    assert (found.recipe.suite, found.recipe.packages) == ("trixie", ("python3.13",))
+    assert found.program == "/usr/bin/python3.13"
 
 
 def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
