@@ -13,3 +13,13 @@ def hello() -> str:
 @app.post("/length")
 def length() -> str:
     return f"{len(request.get_data())} {request.scheme}\n"
+
+
+@app.get("/deep")
+def deep() -> str:
+    """Calls from C to Python and back, for which the 128 KiB of a thread of musl are too few."""
+
+    def nested(level: int) -> int:
+        return level and sorted([level], key=lambda above: nested(above - 1))[0]
+
+    return f"{nested(100)}\n"

@@ -89,6 +89,7 @@ def ask(container: Container, server: Server, answer: str) -> None:
         body = ["--data-binary", "x" * 100_000]
         scheme = url.partition(":")[0]
         _curl(container, [*options, *body, f"{url}/length"], f"100000 {scheme}\n200 {version}")
+        _curl(container, [*options, f"{url}/deep"], f"100\n200 {version}")
 
 
 def reload(container: Container, server: Server, answer: str) -> None:

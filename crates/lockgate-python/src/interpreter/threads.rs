@@ -3,11 +3,42 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use lockgate_observe::Level;
 use lockgate_worker::app::ThreadBody;
+use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::exceptions;
+
+/// The stack of a thread on most systems with glibc. musl gives 128 KiB, in which thirty calls from C to Python and back
+/// end the process with SIGSEGV.
+const STACK: usize = 8 << 20;
+
+/// Gives the threads that Python starts from now on a stack as with glibc, where the C library gives less.
+pub(crate) fn enlarge_stacks(py: Python<'_>, log: &ErrorLog) {
+    if !cfg!(target_env = "musl") {
+        return;
+    }
+    if let Err(error) = set_stack_size(py, STACK) {
+        let message = format!(
+            "the threads keep the stacks that the C library gives: {}",
+            exceptions::summary(py, &error)
+        );
+        log.write(Level::Warning, &message);
+    }
+}
+
+/// Sets the size, unless the program has set one.
+fn set_stack_size(py: Python<'_>, bytes: usize) -> PyResult<()> {
+    let stack_size = py.import("_thread")?.getattr("stack_size")?;
+    // It returns the size before, which is 0 when none was set.
+    let before: usize = stack_size.call1((bytes,))?.extract()?;
+    if before != 0 {
+        stack_size.call1((before,))?;
+    }
+    Ok(())
+}
 
 /// The package that has replaced Python's threads and locks (gevent, eventlet), if any.
 ///

@@ -147,6 +147,7 @@ impl PythonHooks {
         py.import("lockgate.shutdown")
             .map_err(|error| cannot_start(exceptions::summary(py, &error)))?;
         interpreter::set_switch_interval(py, self.config.switch_interval, &self.log);
+        threads::enlarge_stacks(py, &self.log);
         (self.uwsgi)
             .install(py, &self.config, self.generation, &self.log)
             .map_err(cannot_start)?;
