@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from machine import musl
 from machine.musl import MuslRecipe
 from machine.roots import Unavailable, configure
 from try_install import visit
@@ -51,6 +52,20 @@ def test_a_wheel_for_musl_is_tried_in_a_root_without_glibc():
     assert isinstance(found.recipe, MuslRecipe)
     assert (found.recipe.suite, found.recipe.packages) == ("trixie", ("python3.13",))
     assert found.program == "/usr/bin/python3.13"
+
+
+def test_a_root_for_musl_is_made_again_when_its_script_changes(monkeypatch, tmp_path):
+    recipe = MuslRecipe("trixie", ("python3.13",))
+    before = recipe.name
+    script = tmp_path / "script.sh"
+    script.write_text("make\n")
+    monkeypatch.setattr(musl, "SCRIPT", script)
+    assert recipe.name != before
+
+
+def test_a_root_for_musl_is_not_made_for_another_processor(tmp_path):
+    with pytest.raises(Unavailable, match="not built here"):
+        MuslRecipe("trixie", ("python3.13",), "riscv64").make(tmp_path / "root")
 
 
 def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
