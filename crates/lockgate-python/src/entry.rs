@@ -454,7 +454,6 @@ fn invalid(config: &Config) -> i32 {
     }
 }
 
-/// Writes each error as a line on standard error.
 /// Adds where its setting comes from to each error: `chdir = /srv: …` becomes `chdir = /srv (from --chdir): …`.
 fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
     let with_origin = |error: String| {
@@ -473,6 +472,7 @@ fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
     errors.into_iter().map(with_origin).collect()
 }
 
+/// Writes each error as a line on standard error.
 fn report_errors(errors: &[String]) {
     for error in errors {
         print(&mut io::stderr(), &format!("lockgate: {error}\n"));

@@ -37,6 +37,8 @@ START_SECONDS = 60.0
 
 #: A frame in what faulthandler writes.
 FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
+#: The head of a thread there; a free-threaded Python shows the thread that crashed, without a name.
+THREAD = re.compile(r"^(?:Current thread |Thread |Stack \()", re.MULTILINE)
 #: The function of `driving` below which a request runs.
 OF_REQUEST = "_exchange"
 
@@ -270,7 +272,7 @@ class Supervisor:
 def standing(traceback: str) -> Place | None:
     """The innermost own line in what faulthandler has written: of a request, or of any thread."""
     found: list[tuple[bool, Place]] = []
-    for thread in traceback.split("hread 0x")[1:]:
+    for thread in THREAD.split(traceback)[1:]:
         frames = [frame.groups() for frame in FRAME.finditer(thread)]
         own = [Place(file, int(line)) for file, line, _ in frames if places.is_own(file)]
         if own:
