@@ -67,7 +67,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ),
     ("uwsgi_locks", "1", "2", "3"),
     ("master_fifo", "/a,/b", "['/c']", "/d"),
-    ("uwsgi_stats", "127.0.0.1:1", "'/x'", "none"),
+    ("uwsgi_stats", "127.0.0.1:1", "'/y'", "none"),
     ("http2", "true", "false", "h2,h1"),
     ("http2_max_concurrent_streams", "1", "2", "3"),
     ("push", "true", "false", "yes"),
