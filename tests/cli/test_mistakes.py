@@ -72,7 +72,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["app:app", "-p", "8000"],
         {},
         2,
-        "lockgate: pid = 8000 (from -p): must be the path of a file: for a port, write "
+        "lockgate: pid = 8000 (from --pid): must be the path of a file: for a port, write "
         "--bind 127.0.0.1:8000; for a file with this name, ./8000\n",
     ),
     "no application": (

@@ -28,7 +28,7 @@ def common_place(tmp_path):
 def test_a_number_without_a_name_needs_a_group():
     said = run("hello:app", "-b", f"127.0.0.1:{free_port()}", "--user", "12345")
     assert said.returncode == 2
-    assert "user = 12345: this number has no entry" in said.stderr
+    assert "user = 12345 (from --user): this number has no entry" in said.stderr
     assert "--group 12345" in said.stderr and "Traceback" not in said.stderr
 
 

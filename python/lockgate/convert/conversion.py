@@ -76,6 +76,9 @@ class Conversion:
         self.put(option, Outcome.CHANGED, name, value, detail)
 
     def put(self, option: Option, outcome: Outcome, name: str, value: Value, detail: str) -> None:
+        if name == "pid" and isinstance(value, str) and value.isdigit():
+            # The setting refuses a number, because a port is meant; here it names a file.
+            value = f"./{value}"
         self.settings.put(name, value, *self.comments(option, outcome, detail))
         self.record(option, outcome, (name,), detail)
 
