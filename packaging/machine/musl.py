@@ -17,6 +17,7 @@ from .roots import Recipe, Unavailable, make_debian, remove
 # What builds it; of these only BusyBox, which is static, and musl get into the root.
 PACKAGES = (
     "busybox-static",
+    "bzip2",
     "gcc",
     "libc6-dev",
     "linux-libc-dev",

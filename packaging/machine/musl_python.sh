@@ -7,8 +7,8 @@ apt-get --quiet --quiet -o Acquire::Check-Valid-Until=false update
 # The sandbox's user cannot write here.
 apt-get --quiet --quiet -o APT::Sandbox::User=root source --download-only --tar-only "$1" zlib
 mkdir python zlib
-tar --extract --strip-components=1 --directory=python --file="$(echo "$1"_*.orig.tar.*z)"
-tar --extract --strip-components=1 --directory=zlib --file="$(echo zlib_*.orig.tar.*z)"
+tar --extract --strip-components=1 --directory=python --file="$(echo "$1"_*.orig.tar.*)"
+tar --extract --strip-components=1 --directory=zlib --file="$(echo zlib_*.orig.tar.*)"
 
 # The compiler for musl sees musl's headers alone; those of the kernel belong to no libc.
 gnu=$(gcc -dumpmachine)
