@@ -110,7 +110,7 @@ unsafe-smoke:
 	@if command -v valgrind >/dev/null; then $(MAKE) unsafe; \
 		else echo "make: UNSAFE CODE NOT CHECKED: valgrind is missing" >&2; test -z "$$CI"; fi
 
-# Some ten times slower than without it. Threads of Python are not among them: no free-threaded one is at hand.
+# Some ten times slower than without it. Threads of Python are not among them.
 race: prerequisites ## run tests of the worker's threads under ThreadSanitizer, over one event loop and several
 	PYTHONPATH=tests "$(PYTHON_PATH)" -m races $(RACE)
 
