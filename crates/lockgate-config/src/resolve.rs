@@ -449,6 +449,28 @@ fn bound_memory(
 mod tests {
     use super::*;
 
+    fn resolved(
+        flag: &str,
+        value: &str,
+        gil: Gil,
+        measures_memory: bool,
+    ) -> Result<Resolved, Vec<ConfigError>> {
+        resolve(&Inputs {
+            arguments: &["lockgate", flag, value, "a:b"].map(OsString::from),
+            environment: &[],
+            file: None,
+            keywords: None,
+            host: &Host {
+                affinity: 2,
+                cpu_quota: None,
+                memory_limit: None,
+                memory_total: 1 << 40,
+                gil,
+                measures_memory,
+            },
+        })
+    }
+
     #[test]
     fn what_the_host_lacks_is_refused_by_name() {
         const GIL: &str = "event_loops = 2 (from --event-loops): must be 1, because this Python has a GIL; more need a \
@@ -472,20 +494,7 @@ mod tests {
                 Some(MEMORY),
             ),
         ] {
-            let resolved = resolve(&Inputs {
-                arguments: &["lockgate", flag, value, "a:b"].map(OsString::from),
-                environment: &[],
-                file: None,
-                keywords: None,
-                host: &Host {
-                    affinity: 2,
-                    cpu_quota: None,
-                    memory_limit: None,
-                    memory_total: 1 << 40,
-                    gil,
-                    measures_memory,
-                },
-            });
+            let resolved = resolved(flag, value, gil, measures_memory);
             let found = resolved.err().map(|mistakes| mistakes[0].to_string());
             assert_eq!(found.as_deref(), mistake, "{flag} {value}");
         }
@@ -499,20 +508,7 @@ mod tests {
             ("idle", Gil::Disabled, true),
             ("freeze", Gil::Disabled, false),
         ] {
-            let resolved = resolve(&Inputs {
-                arguments: &["lockgate", "--gc", value, "a:b"].map(OsString::from),
-                environment: &[],
-                file: None,
-                keywords: None,
-                host: &Host {
-                    affinity: 2,
-                    cpu_quota: None,
-                    memory_limit: None,
-                    memory_total: 1 << 40,
-                    gil,
-                    measures_memory: true,
-                },
-            });
+            let resolved = resolved("--gc", value, gil, true);
             let notes = resolved.unwrap().notes;
             let said = notes
                 .iter()

@@ -13,27 +13,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use client::loops::{answer_with_thread, one_of_each, until};
+use client::loops::{answer_with_thread, counted, one_of_each, until, words};
 use client::{Server, answer, get, read_response};
 use lockgate_config::{Config, HostPattern, LogTarget, Networks, Rate, RateKey, RateLimitConfig};
 use lockgate_observe::Scoreboard;
 use lockgate_shm::{Rates, RatesPlan};
-
-fn words(count: usize) -> &'static [AtomicU64] {
-    Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect())
-}
-
-/// Event loops whose numbers something reads.
-fn counted(count: usize) -> impl FnOnce(&mut Config) {
-    move |config| {
-        config.event_loops = count;
-        config.admin_bind = Some(lockgate_config::BindAddress::Unix("/unused".into()));
-    }
-}
 
 fn limit(rates: Vec<Rate>, concurrency: Option<u32>) -> RateLimitConfig {
     RateLimitConfig {

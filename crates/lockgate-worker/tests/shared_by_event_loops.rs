@@ -14,12 +14,14 @@ mod h2client;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
-use client::loops::{answer_with_thread, event_loops, one_of_each, thread_name, until};
+use client::loops::{
+    answer_with_thread, counted, event_loops, one_of_each, thread_name, until, words,
+};
 use client::{Server, answer, answer_with, get, read_response};
-use lockgate_config::{Config, Scheme};
+use lockgate_config::Scheme;
 use lockgate_observe::Scoreboard;
 use lockgate_push::{Content, Message};
 use lockgate_shm::responses::{ResponseStore, ResponseStorePlan};
@@ -31,20 +33,8 @@ use rustls::client::Resumption;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 
-fn words(count: usize) -> &'static [AtomicU64] {
-    Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect())
-}
-
 fn lock_words(count: usize) -> &'static [AtomicU32] {
     Vec::leak((0..count).map(|_| AtomicU32::new(0)).collect())
-}
-
-/// Event loops whose numbers something reads.
-fn counted(count: usize) -> impl FnOnce(&mut Config) {
-    move |config| {
-        config.event_loops = count;
-        config.admin_bind = Some(lockgate_config::BindAddress::Unix("/unused".into()));
-    }
 }
 
 /// An acceptor with a certificate of its own, and clients that trust it.

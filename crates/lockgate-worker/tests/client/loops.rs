@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,5 +43,18 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Memory as that of a server, which lives as long as the test.
+pub fn words(count: usize) -> &'static [AtomicU64] {
+    Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect())
+}
+
+/// Event loops whose numbers something reads.
+pub fn counted(count: usize) -> impl FnOnce(&mut Config) {
+    move |config| {
+        config.event_loops = count;
+        config.admin_bind = Some(lockgate_config::BindAddress::Unix("/unused".into()));
     }
 }
