@@ -5,6 +5,16 @@ import os
 import pwd
 
 
+class UnusableIdentity(LookupError):
+    """A value of `user` or `group` that names none; the server adds where it comes from."""
+
+    def __init__(self, setting: str, value: str, problem: str) -> None:
+        super().__init__(f"{setting} = {value}: {problem}")
+        self.setting = setting
+        self.value = value
+        self.problem = problem
+
+
 def become(user: str | None, group: str | None) -> None:
     """Changes to `user` and `group`, names or numbers, and to the user's supplementary groups."""
     name, uid, gid = identify(user, group)
@@ -72,15 +82,17 @@ def _user(user: str, is_group_given: bool) -> tuple[str | None, int, int]:
         entry = pwd.getpwnam(user)
     except KeyError:
         if not user.isdecimal():
-            raise LookupError(f"user = {user}: there is no such user") from None
+            raise UnusableIdentity("user", user, "there is no such user") from None
         try:
             entry = pwd.getpwuid(int(user))
         except (KeyError, OverflowError):
             # A user ID without a passwd entry, as in many containers: root's group must not stay.
             if not is_group_given and int(user) != os.geteuid():
-                raise LookupError(
-                    f"user = {user}: this number has no entry in the password database, so its "
-                    f"group is unknown: name one, as in --group {user}"
+                raise UnusableIdentity(
+                    "user",
+                    user,
+                    "this number has no entry in the password database, so its group is unknown: "
+                    f"name one, as in --group {user}",
                 ) from None
             return None, int(user), os.getegid()
     return entry.pw_name, entry.pw_uid, entry.pw_gid
@@ -91,5 +103,5 @@ def _group(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         if not group.isdecimal():
-            raise LookupError(f"group = {group}: there is no such group") from None
+            raise UnusableIdentity("group", group, "there is no such group") from None
         return int(group)

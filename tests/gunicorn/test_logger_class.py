@@ -132,8 +132,9 @@ def test_a_log_config_decides_where_access_records_go(start, tmp_path, kind):
     assert server.output == ""
 
 
-def test_a_log_config_that_is_missing_ends_the_start(start):
-    server = start("own_loggers:app", "--log-config", "/nowhere.ini", wait=False)
+@pytest.mark.parametrize("flag", ["--log-config", "--log-config-json"])
+def test_a_log_config_that_is_missing_ends_the_start(start, flag):
+    server = start("own_loggers:app", flag, "/nowhere.ini", wait=False)
     assert server.wait() == 3
     assert "log config '/nowhere.ini' not found" in server.errors
 
@@ -142,6 +143,7 @@ def test_a_log_config_that_is_missing_ends_the_start(start):
     ("flags", "found"),
     [
         (["--log-config", "/nowhere.ini"], "log config '/nowhere.ini' not found"),
+        (["--log-config-json", "/nowhere.json"], "log config '/nowhere.json' not found"),
         (["--logger-class", "nowhere.Logger"], "No module named 'nowhere'"),
     ],
 )

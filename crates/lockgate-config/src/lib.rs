@@ -123,6 +123,9 @@ mod statsd;
 mod suggestions;
 mod unsupported;
 
+mod unusable;
+pub use unusable::UnusableValue;
+
 mod assignment;
 mod environment;
 mod file;

@@ -80,7 +80,8 @@ impl EmbeddedSettings {
         let mut config = self.config.clone();
         // The thread pool judges waiting times by the actual interval.
         config.switch_interval = interpreter::switch_interval(py)?;
-        let log = ErrorLog::of(&config, None).map_err(PyValueError::new_err)?;
+        let log = ErrorLog::of(&config, None)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let log = Arc::new(log);
         children::prepare_children_of_program(py)?;
         let mut sockets = py

@@ -1,31 +1,29 @@
 //! The composition root: from the command line to a running supervisor.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Invocation, LogTarget, LogWording, Origin, Resolved};
+use lockgate_config::{Config, Invocation, LogWording, Resolved};
 use lockgate_observe::{GunicornEvent, Level};
-use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
-use lockgate_worker::log::{ErrorLog, create_missing, open_file};
-use lockgate_worker::{check_route_files, try_directory};
+use lockgate_supervisor::{ExitWatch, HANDOVER, check_handover};
+use lockgate_worker::check_route_files;
+use lockgate_worker::log::ErrorLog;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
+use rustix::process::getppid;
 
 use crate::evaluation::SettingsError;
 use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
+use crate::preparation::{self, Refusal, prepare, raise_descriptor_limit};
+use crate::process::signals;
 use crate::process::title::{self, Role};
-use crate::process::{privileges, signals};
 use crate::progress::Waiting;
 use crate::reloading::FileReports;
-use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
+use crate::settings_source::{Program, Sources, hide_service_manager};
 use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
@@ -37,8 +35,6 @@ const INVALID_CONFIGURATION: i32 = 2;
 const CONF_FAILED: i32 = 3;
 /// Exit code: the server could not start.
 const CANNOT_START: i32 = 1;
-/// Programs that the application starts inherit the limit, and some close every descriptor below it, one by one.
-const MOST_DESCRIPTORS: u64 = 1 << 20;
 
 /// Runs the command line and returns the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
@@ -125,12 +121,12 @@ fn check_upgrade(
     let mut config = resolved.config.clone();
     let tried = agreement
         .and_then(|()| sources.service_manager().find_sockets(&mut config))
-        .map_err(|problem| vec![problem])
+        .map_err(|problem| vec![Refusal::Other(problem)])
         .and_then(|()| prepare(py, &config));
     match tried {
         Ok(_prepared) => 0,
         Err(errors) => {
-            report_errors(&with_origins(errors, resolved));
+            report_errors(&preparation::texts(&errors, resolved));
             INVALID_CONFIGURATION
         }
     }
@@ -157,12 +153,15 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     }
     let config = &resolved.config;
     // Read once the directory is the one that the workers have.
-    let prepared = prepare(py, config)
-        .and_then(|prepared| check_route_files(&config.routes).map(|()| prepared));
+    let prepared = prepare(py, config).and_then(|prepared| {
+        let read = check_route_files(&config.routes);
+        read.map_err(|errors| Vec::from_iter(errors.into_iter().map(Refusal::Other)))?;
+        Ok(prepared)
+    });
     let log = match prepared {
         Ok((log, _identity)) => log,
         Err(errors) => {
-            report_errors(&with_origins(errors, resolved));
+            report_errors(&preparation::texts(&errors, resolved));
             return invalid(config);
         }
     };
@@ -266,7 +265,7 @@ fn serve(
     let (log, identity) = match prepare(py, config) {
         Ok(prepared) => prepared,
         Err(errors) => {
-            report_errors(&with_origins(errors, resolved));
+            report_errors(&preparation::texts(&errors, resolved));
             return invalid(config);
         }
     };
@@ -284,7 +283,7 @@ fn serve(
         log.write(Level::Info, &format!("mounted applications: {mounts}"));
     }
     log.write(Level::Info, &config.workers_reason);
-    raise_descriptor_limit(&log);
+    raise_descriptor_limit(&log, config.worker_connections);
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
@@ -355,96 +354,6 @@ fn mounts(config: &Config) -> Option<String> {
     (!shown.is_empty()).then(|| shown.join(", "))
 }
 
-/// User and group of the workers, if configured.
-type Identity = Option<(u32, u32)>;
-
-/// Applies settings that only the system can judge, before anything is imported, bound or written. Returns the error
-/// log, and the user and group of the workers.
-fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity), Vec<String>> {
-    let mut errors = Vec::new();
-    if let Some(directory) = &config.chdir {
-        let changed = std::env::set_current_dir(directory);
-        errors.extend(named("chdir", directory, changed).err());
-    }
-    let identity = privileges::identity(py, config).map_err(|error| errors.push(error));
-    if let Err(error) = set_environment(py, &config.env) {
-        errors.push(format!("env: {}", exceptions::summary(py, &error)));
-    }
-    // Once the directory is the one that the workers have.
-    errors.extend(check_certificates(config).err().into_iter().flatten());
-    match identity {
-        Ok(identity) if errors.is_empty() => Ok((open_log(config, identity)?, identity)),
-        _ => Err(errors),
-    }
-}
-
-/// Opens the error log, and tries the other files that are written to later, when an error would be harder to act on.
-/// Missing log files are created as the workers' user, which has to reopen them.
-fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<String>> {
-    let mut errors = Vec::new();
-    if let Some(target @ LogTarget::File(path)) = &config.access_log {
-        let tried = create_missing(target, identity).and_then(|()| try_log(path));
-        errors.extend(named("access_logfile", path, tried).err());
-    }
-    if let Some(directory) = &config.spool_dir {
-        let tried = match directory.is_dir() {
-            true => try_directory(directory),
-            false => Err(io::Error::other("there is no such directory")),
-        };
-        errors.extend(named("spool_dir", directory, tried).err());
-    }
-    match ErrorLog::of(config, identity) {
-        Ok(log) if errors.is_empty() => {
-            let log = Arc::new(log);
-            log.report_panics();
-            Ok(log)
-        }
-        opened => {
-            errors.extend(opened.err());
-            Err(errors)
-        }
-    }
-}
-
-/// Adds the setting and its value to an error.
-fn named<T>(setting: &str, path: &Path, outcome: io::Result<T>) -> Result<T, String> {
-    outcome.map_err(|error| format!("{setting} = {}: {error}", path.display()))
-}
-
-/// Opens a log file as it is opened later. Skips named pipes: opening one blocks until it has a reader.
-fn try_log(path: &Path) -> io::Result<()> {
-    if is_named_pipe(path) {
-        return Ok(());
-    }
-    open_file(path).map(drop)
-}
-
-fn is_named_pipe(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
-}
-
-/// Raises the soft limit of open files to the hard limit, for this process and its workers. The soft limit of 1,024
-/// exists for programs that use select(2); a server needs more.
-fn raise_descriptor_limit(log: &ErrorLog) {
-    let present = getrlimit(Resource::Nofile);
-    let wanted = present
-        .maximum
-        .unwrap_or(MOST_DESCRIPTORS)
-        .min(MOST_DESCRIPTORS);
-    if present.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum: present.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        let message =
-            format!("cannot raise the limit of open files to {wanted} (ulimit -n): {error}");
-        log.write(Level::Warning, &message);
-    }
-}
-
 /// The exit code for a setting that the system refuses.
 fn invalid(config: &Config) -> i32 {
     match config.log_style.wording {
@@ -452,24 +361,6 @@ fn invalid(config: &Config) -> i32 {
         // As in gunicorn.
         LogWording::Gunicorn => CANNOT_START,
     }
-}
-
-/// Adds where its setting comes from to each error: `chdir = /srv: …` becomes `chdir = /srv (from --chdir): …`.
-fn with_origins(errors: Vec<String>, resolved: &Resolved) -> Vec<String> {
-    let with_origin = |error: String| {
-        let named = error.split_once(" = ").and_then(|(name, rest)| {
-            let (value, problem) = rest.split_once(": ")?;
-            Some((resolved.origins.of(name), name, value, problem))
-        });
-        match named {
-            None | Some((Origin::Default, ..)) => error,
-            Some((_, _, value, _)) if value.contains(" (from ") => error,
-            Some((origin, name, value, problem)) => {
-                format!("{name} = {value} (from {origin}): {problem}")
-            }
-        }
-    };
-    errors.into_iter().map(with_origin).collect()
 }
 
 /// Writes each error as a line on standard error.

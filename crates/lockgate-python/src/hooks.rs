@@ -108,7 +108,8 @@ impl PythonHooks {
         self.sources.move_to(py, &self.config, config)?;
         let log = |config: &Config| (config.error_log.clone(), config.log_level, config.log_style);
         if log(config) != log(&self.config) {
-            self.log = Arc::new(ErrorLog::of(config, self.identity)?);
+            let log = ErrorLog::of(config, self.identity).map_err(|error| error.to_string())?;
+            self.log = Arc::new(log);
             self.log.report_panics();
             self.share_log();
         }

@@ -20,6 +20,7 @@ mod hooks;
 mod host;
 mod loading;
 mod metrics;
+mod preparation;
 mod profiling;
 mod progress;
 mod purging;

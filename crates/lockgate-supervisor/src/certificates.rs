@@ -129,7 +129,7 @@ impl Certificates {
         now: Moment,
         hooks: &dyn Hooks,
     ) -> Result<(), String> {
-        settings::check_settings(config)?;
+        settings::check_settings(config).map_err(|error| error.to_string())?;
         let wanted = Wanted::of(config);
         self.load(&wanted, None, now, hooks)?;
         self.next = Some(wanted);

@@ -267,12 +267,11 @@ def apply_log_config(cfg: Any) -> None:
         if cfg.logconfig_dict:
             logging.config.dictConfig({**CONFIG_DEFAULTS, **cfg.logconfig_dict})
         elif cfg.logconfig_json:
-            if os.path.exists(cfg.logconfig_json):
-                with open(cfg.logconfig_json) as file:
-                    logging.config.dictConfig({**CONFIG_DEFAULTS, **json.load(file)})
+            _require(cfg.logconfig_json)
+            with open(cfg.logconfig_json) as file:
+                logging.config.dictConfig({**CONFIG_DEFAULTS, **json.load(file)})
         elif cfg.logconfig:
-            if not os.path.exists(cfg.logconfig):
-                raise RuntimeError(f"Error: log config '{cfg.logconfig}' not found")
+            _require(cfg.logconfig)
             defaults = {
                 **CONFIG_DEFAULTS,
                 "__file__": cfg.logconfig,
@@ -283,3 +282,9 @@ def apply_log_config(cfg: Any) -> None:
             )
     except (AttributeError, ImportError, ValueError, TypeError) as error:
         raise RuntimeError(str(error)) from error
+
+
+def _require(path: str) -> None:
+    """A missing JSON file, which gunicorn ignores, would leave the defaults without a word."""
+    if not os.path.exists(path):
+        raise RuntimeError(f"Error: log config '{path}' not found")

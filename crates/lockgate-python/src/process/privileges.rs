@@ -1,13 +1,15 @@
 //! User and group of the workers, resolved and set by `lockgate.privileges` through Python's pwd, grp and os.
 
-use lockgate_config::Config;
+use lockgate_config::{Config, UnusableValue};
 use pyo3::prelude::*;
+
+use crate::preparation::Refusal;
 
 /// User and group ID of the configuration; `None` when neither is set.
 ///
 /// # Errors
-/// When there is no such user or group: a sentence with the setting and its value.
-pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, String> {
+/// When there is no such user or group, or the databases of users cannot be read.
+pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, Refusal> {
     let found = call(py, config, "identify").and_then(|identity| match identity {
         Some(identity) => {
             let (_name, user, group) = identity.extract::<(Option<String>, u32, u32)>()?;
@@ -15,7 +17,23 @@ pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u
         }
         None => Ok(None),
     });
-    found.map_err(|error| error.value(py).to_string())
+    found.map_err(|error| {
+        let raised = error.value(py);
+        let [name, value, problem] = ["setting", "value", "problem"].map(|name| {
+            raised
+                .getattr(name)
+                .and_then(|found| found.extract::<String>())
+        });
+        match (name.as_deref(), value, problem) {
+            (Ok("user"), Ok(value), Ok(problem)) => {
+                Refusal::Value(UnusableValue::new("user", value, problem))
+            }
+            (Ok("group"), Ok(value), Ok(problem)) => {
+                Refusal::Value(UnusableValue::new("group", value, problem))
+            }
+            _ => Refusal::Other(raised.to_string()),
+        }
+    })
 }
 
 /// Changes to the configured user and group, supplementary groups included. Before the application is loaded, so that

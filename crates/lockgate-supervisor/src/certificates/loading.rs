@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lockgate_config::CertificateFiles;
+use lockgate_config::{CertificateFiles, UnusableValue};
 use lockgate_tls::{Certificate, CertificateError, CertificateSource, Material};
 use rustix::fs::OFlags;
 
@@ -63,44 +63,15 @@ impl LoadedCertificate {
 
 /// Why a certificate cannot be used.
 #[derive(Debug)]
-pub(crate) enum LoadError {
-    Unreadable {
-        setting: &'static str,
-        path: PathBuf,
-        error: io::Error,
-    },
-    Unusable {
-        setting: &'static str,
-        path: PathBuf,
-        error: CertificateError,
-    },
-}
-
-impl LoadError {
-    /// Whether the file does not exist.
-    pub(super) fn is_missing(&self) -> bool {
-        matches!(self, Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound)
-    }
+pub(crate) struct LoadError {
+    pub(super) unusable: UnusableValue,
+    /// The file does not exist.
+    pub(super) is_missing: bool,
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable {
-                setting,
-                path,
-                error,
-            } => write!(
-                out,
-                "{setting} = {}: cannot be read: {error}",
-                path.display()
-            ),
-            Self::Unusable {
-                setting,
-                path,
-                error,
-            } => write!(out, "{setting} = {}: {error}", path.display()),
-        }
+        self.unusable.fmt(out)
     }
 }
 
@@ -123,10 +94,9 @@ pub(super) fn load(files: &CertificateFiles) -> Result<LoadedCertificate, LoadEr
             Some(keyfile) if error.is_about_key() => ("keyfile", keyfile),
             _ => ("certfile", &files.certfile),
         };
-        LoadError::Unusable {
-            setting,
-            path: path.clone(),
-            error,
+        LoadError {
+            unusable: UnusableValue::new(setting, path.display(), error),
+            is_missing: false,
         }
     })
 }
@@ -150,10 +120,13 @@ pub(super) fn origin(file: &Path) -> String {
 
 /// Reads a regular file.
 pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, LoadError> {
-    read_file(path).map_err(|error| LoadError::Unreadable {
-        setting,
-        path: path.to_owned(),
-        error,
+    read_file(path).map_err(|error| LoadError {
+        unusable: UnusableValue::new(
+            setting,
+            path.display(),
+            format_args!("cannot be read: {error}"),
+        ),
+        is_missing: error.kind() == io::ErrorKind::NotFound,
     })
 }
 

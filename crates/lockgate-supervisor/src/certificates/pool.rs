@@ -132,7 +132,7 @@ impl Entry {
         let version = versions(&wanted.files);
         let (loaded, watch) = match load(&wanted.files) {
             Ok(loaded) => (Some(loaded), Watch::new(version)),
-            Err(error) if wanted.is_of_acme && error.is_missing() => (None, Watch::new(version)),
+            Err(error) if wanted.is_of_acme && error.is_missing => (None, Watch::new(version)),
             Err(error) if inherited.is_none() && !wanted.is_of_acme => return Err(error),
             Err(_) => {
                 // Logged if it lasts.

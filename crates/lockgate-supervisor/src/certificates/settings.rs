@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lockgate_config::{ClientCertificates, Config};
+use lockgate_config::{ClientCertificates, Config, UnusableValue};
 use lockgate_tls::{ClientAuthorities, parse_cipher_string};
 
 use super::loading::{LoadError, read};
@@ -12,11 +12,11 @@ use super::wanted::Wanted;
 /// Whether the server could start with the certificates, keys, authorities and cipher suites of these settings.
 ///
 /// # Errors
-/// Each with the setting, its value and what is wrong.
-pub fn check_certificates(config: &Config) -> Result<(), Vec<String>> {
-    let mut errors: Vec<String> = check_settings(config).err().into_iter().collect();
+/// Each value that cannot be used.
+pub fn check_certificates(config: &Config) -> Result<(), Vec<UnusableValue>> {
+    let mut errors: Vec<_> = check_settings(config).err().into_iter().collect();
     if let Err(others) = Pool::default().add(&Wanted::of(config), None, Instant::now()) {
-        errors.extend(others.iter().map(ToString::to_string));
+        errors.extend(others.into_iter().map(|error| error.unusable));
     }
     match errors.is_empty() {
         true => Ok(()),
@@ -25,17 +25,18 @@ pub fn check_certificates(config: &Config) -> Result<(), Vec<String>> {
 }
 
 /// The part of the check that is not about certificates.
-pub(super) fn check_settings(config: &Config) -> Result<(), String> {
+pub(super) fn check_settings(config: &Config) -> Result<(), UnusableValue> {
     let tls = &config.tls;
     if let Some(ciphers) = &tls.ciphers {
-        parse_cipher_string(ciphers).map_err(|error| format!("ciphers = {ciphers:?}: {error}"))?;
+        parse_cipher_string(ciphers)
+            .map_err(|error| UnusableValue::new("ciphers", format_args!("{ciphers:?}"), error))?;
     }
     match &tls.ca_certs {
         Some(path) if tls.client_certificates != ClientCertificates::None => {
-            let bytes = read("ca_certs", path).map_err(|error| error.to_string())?;
+            let bytes = read("ca_certs", path).map_err(|error| error.unusable)?;
             let read = ClientAuthorities::from_pem(&bytes);
             read.map(drop)
-                .map_err(|error| format!("ca_certs = {}: {error}", path.display()))
+                .map_err(|error| UnusableValue::new("ca_certs", path.display(), error))
         }
         _ => Ok(()),
     }
@@ -68,7 +69,10 @@ mod tests {
         let mut config = Config::with_defaults(app);
         config.tls.certfile = Some(certfile.clone());
         config.tls.keyfile = Some(keyfile.clone());
-        let errors = |config: &Config| check_certificates(config).unwrap_err();
+        let errors = |config: &Config| {
+            let errors = check_certificates(config).unwrap_err();
+            Vec::from_iter(errors.iter().map(ToString::to_string))
+        };
         let missing = errors(&config);
         assert!(missing[0].starts_with("keyfile = /"), "{missing:?}");
         fs::write(&keyfile, other_key).unwrap();

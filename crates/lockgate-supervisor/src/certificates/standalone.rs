@@ -25,7 +25,8 @@ impl StandaloneCertificates {
     /// # Errors
     /// Each with the setting, its value and what is wrong.
     pub fn load(config: &Config, now: i64) -> Result<Self, Vec<String>> {
-        settings::check_certificates(config)?;
+        settings::check_certificates(config)
+            .map_err(|errors| Vec::from_iter(errors.iter().map(ToString::to_string)))?;
         let (mut pool, wanted) = (Pool::default(), Wanted::of(config));
         pool.add(&wanted, None, Instant::now())
             .map_err(|errors| vec![settings::joined(&errors)])?;

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget, LogWording};
+use lockgate_config::{
+    Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget, LogWording, UnusableValue,
+};
 use lockgate_observe::{
     GunicornEvent, Level, LogCounts, LossyLog, Scoreboard, escape_into, shorten, write_event,
     write_json_event,
@@ -107,8 +109,8 @@ impl ErrorLog {
     /// Opens the error log of the configuration. A missing file is created and given to the owner, by user and group.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending, or there is no local time zone; the text names the setting.
-    pub fn of(config: &Config, owner: Option<(u32, u32)>) -> Result<Self, String> {
+    /// When the file cannot be opened for appending, or there is no local time zone.
+    pub fn of(config: &Config, owner: Option<(u32, u32)>) -> Result<Self, UnusableValue> {
         let LogStyle {
             wording,
             error_format,
@@ -117,7 +119,8 @@ impl ErrorLog {
             ..
         } = config.log_style;
         let zone = Zone::open(timezone).map_err(|error| {
-            format!("log_timezone = local: {error}; set the TZ variable, or log_timezone = utc")
+            let problem = format_args!("{error}; set the TZ variable, or log_timezone = utc");
+            UnusableValue::new("log_timezone", "local", problem)
         })?;
         let opened = create_missing(&config.error_log, owner)
             .and_then(|()| Self::open(&config.error_log, config.log_level));
@@ -127,10 +130,11 @@ impl ErrorLog {
                 LogTarget::Stderr => "standard error".to_owned(),
                 LogTarget::File(path) => path.display().to_string(),
             };
-            format!("error_logfile = {place}: {error}")
+            UnusableValue::new("error_logfile", place, error)
         })?;
         if captures_output {
-            (log.output.capture()).map_err(|error| format!("capture_output = true: {error}"))?;
+            (log.output.capture())
+                .map_err(|error| UnusableValue::new("capture_output", true, error))?;
         }
         Ok(Self {
             captures_output,
