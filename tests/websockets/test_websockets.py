@@ -85,7 +85,9 @@ def test_messages_pass_over_a_unix_socket(start, tmp_path):
         assert ws.recv(timeout=15) == "''"
 
 
-@pytest.mark.parametrize("configuration", ["nginx/http.conf", "haproxy/http.cfg"])
+@pytest.mark.parametrize(
+    "configuration", ["nginx/http.conf", "haproxy/http.cfg", "apache/http.conf", "caddy/Caddyfile"]
+)
 def test_messages_pass_behind(start, tmp_path, configuration):
     path = str(tmp_path / "lockgate.sock")
     start("upgrading:app", "--umask", "0", bind=[f"unix:{path}"], workers=1)

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::OtlpConfig;
 
+use crate::answer::{Answer, END, header};
+
 /// Time for the whole request: OTLP's default.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No head of a response is longer.
@@ -19,13 +21,14 @@ pub(crate) enum Failure {
     NoAddress,
     /// The connection failed.
     Io(io::Error),
+    /// The request has taken longer than [`PATIENCE`].
+    TooSlow,
+    /// It has closed the connection instead of an answer.
+    Closed,
     /// What it answered is no response of HTTP.
     NotHttp,
-    /// It answered with this status, and perhaps with Retry-After in seconds.
-    Status {
-        status: u16,
-        retry_after: Option<Duration>,
-    },
+    /// It has not taken the request.
+    Refused(Answer),
 }
 
 impl fmt::Display for Failure {
@@ -33,36 +36,49 @@ impl fmt::Display for Failure {
         match self {
             Self::NoAddress => f.write_str("its name has no address"),
             Self::Io(error) => error.fmt(f),
+            Self::TooSlow => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Self::Closed => f.write_str("it closes the connection without an answer"),
             Self::NotHttp => f.write_str("its answer is not HTTP"),
-            Self::Status { status, .. } => write!(f, "it answers {status}"),
+            Self::Refused(Answer {
+                status,
+                message: Some(message),
+                ..
+            }) => write!(f, "it answers {status}: {message}"),
+            Self::Refused(Answer { status, .. }) => write!(f, "it answers {status}"),
         }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl Failure {
-    /// When the same may be sent once more; `None`: not at all (OTLP 1, "Failures"). `default`: if the collector
-    /// does not say when.
-    pub(crate) fn retry_after(&self, default: Duration) -> Option<Duration> {
-        match self {
-            Self::NoAddress | Self::NotHttp => None,
-            Self::Io(_) => Some(default),
-            Self::Status {
-                status: 429 | 502 | 503 | 504,
-                retry_after,
-            } => Some(retry_after.unwrap_or(default)),
-            Self::Status { .. } => None,
+        match error.kind() {
+            // A socket with a timeout reports WouldBlock, and a connection that is not made TimedOut.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TooSlow,
+            _ => Self::Io(error),
         }
     }
 }
 
-/// Sends one body of JSON. Returns how many spans or the like of it the collector has refused (OTLP 1, "Partial
-/// Success").
+impl Failure {
+    /// Whether the same may be sent once more (OTLP 1, "Failures").
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAddress | Self::NotHttp => false,
+            Self::Io(_) | Self::TooSlow | Self::Closed => true,
+            Self::Refused(answer) => matches!(answer.status, 429 | 502 | 503 | 504),
+        }
+    }
+
+    /// How long the collector asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(answer) => answer.retry_after.filter(|_| self.is_passing()),
+            _ => None,
+        }
+    }
+}
+
+/// Sends one body of JSON. Returns the answer of a collector that has taken it, or most of it.
 ///
 /// # Errors
 /// [`Failure`].
@@ -71,7 +87,7 @@ pub(crate) fn send(
     path: &str,
     version: &str,
     body: &[u8],
-) -> Result<u64, Failure> {
+) -> Result<Answer, Failure> {
     let until = Instant::now() + PATIENCE;
     let mut stream = connect(config, until)?;
     let OtlpConfig { host, port, .. } = config;
@@ -86,18 +102,16 @@ pub(crate) fn send(
     );
     write(&mut stream, head.as_bytes(), until)?;
     write(&mut stream, body, until)?;
-    let mut answer = read_head(&mut stream, until)?;
-    let (status, retry_after) = parse_head(&answer).ok_or(Failure::NotHttp)?;
-    match status {
-        200..=299 => {
-            // It has taken the request, whatever becomes of the rest of its answer.
-            let _cut = read_body(&mut stream, &mut answer, until);
-            Ok(refused(&answer))
-        }
-        status => Err(Failure::Status {
-            status,
-            retry_after,
-        }),
+    let mut bytes = read_head(&mut stream, until)?;
+    if bytes.is_empty() {
+        return Err(Failure::Closed);
+    }
+    // It has taken or refused the request, whatever becomes of the rest of its answer.
+    let _cut = read_body(&mut stream, &mut bytes, until);
+    let answer = Answer::parse(&bytes).ok_or(Failure::NotHttp)?;
+    match answer.status {
+        200..=299 => Ok(answer),
+        _ => Err(Failure::Refused(answer)),
     }
 }
 
@@ -139,10 +153,10 @@ fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut part = [0; 1024];
     while head.len() < LONGEST_HEAD {
-        if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
+        if let Some(end) = head.windows(END.len()).position(|end| end == END) {
             // Interim responses come before it (RFC 9110 §15.2).
             match head.starts_with(b"HTTP/1.1 1") {
-                true => drop(head.drain(..end + 4)),
+                true => drop(head.drain(..end + END.len())),
                 false => break,
             }
             continue;
@@ -160,18 +174,16 @@ fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
 
 /// Reads the body behind a head, if it says its length and is short.
 fn read_body(stream: &mut TcpStream, answer: &mut Vec<u8>, until: Instant) -> io::Result<()> {
-    let end = answer.windows(4).position(|end| end == b"\r\n\r\n");
-    let text = String::from_utf8_lossy(answer);
-    let length = text.split("\r\n").find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_it = name.eq_ignore_ascii_case("content-length");
-        is_it.then(|| value.trim().parse::<usize>().ok()).flatten()
-    });
-    let (Some(end), Some(length)) = (end, length.filter(|length| *length < LONGEST_HEAD)) else {
+    let Some(end) = answer.windows(END.len()).position(|end| end == END) else {
+        return Ok(());
+    };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let length = header(&head, "content-length").and_then(|value| value.parse::<usize>().ok());
+    let Some(length) = length.filter(|length| *length < LONGEST_HEAD) else {
         return Ok(());
     };
     let mut part = [0; 1024];
-    while answer.len() < end + 4 + length {
+    while answer.len() < end + END.len() + length {
         stream.set_read_timeout(Some(left(until)?))?;
         match stream.read(&mut part) {
             Ok(0) => break,
@@ -183,114 +195,68 @@ fn read_body(stream: &mut TcpStream, answer: &mut Vec<u8>, until: Instant) -> io
     Ok(())
 }
 
-/// The number in `rejectedSpans`, `rejectedDataPoints` or `rejectedLogRecords`, which JSON of protobuf may write as a
-/// text.
-fn refused(answer: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(answer);
-    let Some((_, rest)) = text.split_once("\"rejected") else {
-        return 0;
-    };
-    let value = rest.split_once(':').map_or("", |(_, value)| value);
-    let value = value.trim_start().trim_start_matches('"');
-    let digits = value.split(|other: char| !other.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-/// Status and Retry-After in seconds (RFC 9110 §10.2.3); a date is not read.
-fn parse_head(head: &[u8]) -> Option<(u16, Option<Duration>)> {
-    let text = String::from_utf8_lossy(head);
-    let mut lines = text.split("\r\n");
-    let status_line = lines.next()?.strip_prefix("HTTP/1.")?;
-    let status = status_line.split(' ').nth(1)?.parse().ok()?;
-    let retry_after = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_it = name.eq_ignore_ascii_case("retry-after");
-        is_it.then(|| value.trim().parse().ok()).flatten()
-    });
-    Some((status, retry_after.map(Duration::from_secs)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_the_collector_is_its_status_and_retry_after() {
-        let seconds = |count| Some(Duration::from_secs(count));
-        for (head, expected) in [
-            ("HTTP/1.1 200 OK\r\n\r\n", Some((200, None))),
-            ("HTTP/1.0 204\r\n\r\n", Some((204, None))),
-            (
-                "HTTP/1.1 503 x\r\nRetry-After: 7\r\n\r\n",
-                Some((503, seconds(7))),
-            ),
-            (
-                "HTTP/1.1 429 x\r\nA: b\r\nretry-after:0\r\n\r\n",
-                Some((429, seconds(0))),
-            ),
-            (
-                "HTTP/1.1 503 x\r\nRetry-After: soon\r\n\r\n",
-                Some((503, None)),
-            ),
-            (
-                "HTTP/1.1 503 x\r\n\r\nRetry-After: 7\r\n\r\n",
-                Some((503, None)),
-            ),
-            ("HTTP/2 200\r\n\r\n", None),
-            ("SSH-2.0-OpenSSH\r\n", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_head(head.as_bytes()), expected, "{head}");
-        }
-    }
-
-    #[test]
-    fn a_part_that_was_refused_is_counted() {
-        for (body, expected) in [
-            ("{}", 0),
-            ("{\"partialSuccess\":{}}", 0),
-            (
-                "{\"partialSuccess\":{\"rejectedSpans\":\"3\",\"errorMessage\":\"9\"}}",
-                3,
-            ),
-            ("{\"partialSuccess\":{\"rejectedLogRecords\": 12}}", 12),
-            ("{\"partialSuccess\":{\"rejectedDataPoints\":\"0\"}}", 0),
-            ("{\"partialSuccess\":{\"rejectedSpans\":\"-3\"}}", 0),
-            (
-                "{\"partialSuccess\":{\"rejectedSpans\":99999999999999999999}}",
-                0,
-            ),
-            ("{\"partialSuccess\":{\"rejectedSpans", 0),
-            ("", 0),
-        ] {
-            assert_eq!(refused(body.as_bytes()), expected, "{body}");
-        }
-    }
-
-    #[test]
     fn spans_are_sent_again_where_otlp_allows_it() {
-        let default = Duration::from_secs(1);
         let asked = Some(Duration::from_secs(9));
-        let status = |status, retry_after| Failure::Status {
-            status,
-            retry_after,
+        let status = |status, retry_after| {
+            Failure::Refused(Answer {
+                status,
+                retry_after,
+                ..Answer::default()
+            })
         };
-        for (failure, expected) in [
-            (status(400, asked), None),
-            (status(404, None), None),
-            (status(500, None), None),
-            (status(429, asked), asked),
-            (status(502, None), Some(default)),
-            (status(503, asked), asked),
-            (status(504, None), Some(default)),
+        for (failure, is_passing, retry_after) in [
+            (status(400, asked), false, None),
+            (status(404, None), false, None),
+            (status(500, None), false, None),
+            (status(429, asked), true, asked),
+            (status(502, None), true, None),
+            (status(503, asked), true, asked),
+            (status(504, None), true, None),
             (
-                Failure::Io(io::ErrorKind::ConnectionRefused.into()),
-                Some(default),
+                io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+                true,
+                None,
             ),
-            (Failure::NotHttp, None),
-            (Failure::NoAddress, None),
+            (
+                io::Error::from(io::ErrorKind::WouldBlock).into(),
+                true,
+                None,
+            ),
+            (Failure::Closed, true, None),
+            (Failure::NotHttp, false, None),
+            (Failure::NoAddress, false, None),
         ] {
-            assert_eq!(failure.retry_after(default), expected, "{failure}");
+            assert_eq!(failure.is_passing(), is_passing, "{failure}");
+            assert_eq!(failure.retry_after(), retry_after, "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_the_collector_did() {
+        for (failure, text) in [
+            (
+                io::Error::from(io::ErrorKind::WouldBlock).into(),
+                "no answer within 10 s",
+            ),
+            (
+                Failure::Refused(Answer {
+                    status: 401,
+                    message: Some("no token".to_owned()),
+                    ..Answer::default()
+                }),
+                "it answers 401: no token",
+            ),
+            (
+                Failure::Closed,
+                "it closes the connection without an answer",
+            ),
+        ] {
+            assert_eq!(failure.to_string(), text);
         }
     }
 }

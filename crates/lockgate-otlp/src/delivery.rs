@@ -19,7 +19,7 @@ pub(crate) struct Delivery {
     config: OtlpConfig,
     path: String,
     version: String,
-    /// The last body was not taken and may be sent once more, from this time on.
+    /// Nothing is sent before: the last body waits to be sent once more, or the collector has asked for it.
     not_before: Option<Instant>,
     pub(crate) reports: Reports,
 }
@@ -44,6 +44,7 @@ impl Delivery {
 
     /// Sends a body of `count` spans or the like. `false`: send them once more as soon as it [is open](Self::is_open).
     /// That is asked for once, not while the collector fails, and not if this attempt `is_last`; then they are dropped.
+    /// The next ones wait as long as the collector asks.
     pub(crate) fn send(
         &mut self,
         host: &dyn Host,
@@ -55,13 +56,17 @@ impl Delivery {
         let sent = collector::send(&self.config, &self.path, &self.version, body);
         let may_retry = self.not_before.take().is_none() && !self.reports.is_failing() && !is_last;
         let messages = match sent {
-            Ok(refused) => [
+            Ok(answer) => [
                 self.reports.on_sent(),
-                self.reports.on_refused(refused, Instant::now()),
+                self.reports.on_refused(&answer, Instant::now()),
             ],
             Err(failure) => {
-                if let Some(delay) = failure.retry_after(RETRY).filter(|_| may_retry) {
-                    self.not_before = Some(now + begun.elapsed() + delay.min(LONGEST_RETRY));
+                let is_again = may_retry && failure.is_passing();
+                let delay = failure.retry_after().or(is_again.then_some(RETRY));
+                let waits_until =
+                    |delay: Duration| now + begun.elapsed() + delay.min(LONGEST_RETRY);
+                self.not_before = delay.map(waits_until);
+                if is_again {
                     return false;
                 }
                 [self.reports.on_failed(&failure, count), None]

@@ -321,13 +321,14 @@ mod tests {
     #[test]
     fn spans_are_sent_once_more_and_then_dropped() {
         const AGAIN: &str = "HTTP/1.1 503 x\r\nRetry-After: 0\r\n\r\n";
-        let cases: [(&'static [&'static str], &[&str]); 4] = [
+        let cases: [(&'static [&'static str], &[&str]); 5] = [
             (&[AGAIN, "HTTP/1.1 200 OK\r\n\r\n"], &[]),
             (&[AGAIN, AGAIN], &["cannot send spans", "it answers 503"]),
             (
-                &["HTTP/1.1 400 x\r\n\r\n"],
-                &["cannot send spans", "it answers 400"],
+                &["HTTP/1.1 400 x\r\nContent-Length: 17\r\n\r\n{\"message\":\"why\"}"],
+                &["cannot send spans", "it answers 400: why;"],
             ),
+            (&["", ""], &["cannot send spans", "without an answer"]),
             (&["what?\r\n"], &["cannot send spans", "not HTTP"]),
         ];
         for (answers, expected) in cases {
@@ -350,6 +351,28 @@ mod tests {
             );
             assert!(batch(&exporter) == 0);
         }
+    }
+
+    #[test]
+    fn a_collector_that_fails_gets_nothing_before_the_time_that_it_asks_for() {
+        const LATER: &str = "HTTP/1.1 503 x\r\nRetry-After: 20\r\n\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let log = log(1 << 20);
+        let mut exporter = exporter(log, listener.local_addr().unwrap().port());
+        let collector =
+            thread::spawn(move || collect(listener, &[LATER, LATER, "HTTP/1.1 200 OK\r\n\r\n"]));
+        let (host, start) = (Recorder::default(), Instant::now());
+        let mut step = |seconds| {
+            append(log, 1);
+            exporter.step(&host, Stage::Running, start + Duration::from_secs(seconds));
+            host.0.lock().unwrap().len()
+        };
+        // The first batch is sent twice and dropped, the second waits for the time of the second answer.
+        assert_eq!(
+            [0, 5, 24, 30, 49, 60, 66].map(&mut step),
+            [0, 0, 0, 1, 1, 1, 2]
+        );
+        assert_eq!(collector.join().unwrap().len(), 3);
     }
 
     #[test]

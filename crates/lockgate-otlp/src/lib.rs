@@ -5,6 +5,7 @@
 //! what the collector does not take is dropped. Both are counted and logged.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod collector;
 mod delivery;
 mod exporter;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use lockgate_config::OtlpSignal;
 use lockgate_observe::Level;
 
+use crate::answer::Answer;
+
 /// Losses of one kind are reported at most this often.
 const BETWEEN: Duration = Duration::from_secs(60);
 
@@ -101,18 +103,20 @@ impl Reports {
     }
 
     /// The collector has taken a request but not all that was in it.
-    pub(crate) fn on_refused(&mut self, count: u64, now: Instant) -> Option<Message> {
-        let refused = self.refused.add(count, now)?;
-        let (url, what) = (
-            &self.url,
-            match self.signal {
-                OtlpSignal::Traces => "spans",
-                OtlpSignal::Metrics => "data points",
-                OtlpSignal::Logs => "log lines",
-            },
-        );
+    pub(crate) fn on_refused(&mut self, answer: &Answer, now: Instant) -> Option<Message> {
+        let refused = self.refused.add(answer.refused, now)?;
+        let url = &self.url;
+        let (what, setting) = match self.signal {
+            OtlpSignal::Traces => ("spans", "otlp"),
+            OtlpSignal::Metrics => ("data points", "otlp_metrics"),
+            OtlpSignal::Logs => ("log lines", "otlp_logs"),
+        };
+        let reason = match &answer.message {
+            Some(message) => format!(" ({message})"),
+            None => String::new(),
+        };
         let text = format!(
-            "{url} has refused {refused} {what} of requests that it has taken; they are dropped (setting: otlp)"
+            "{url} has refused {refused} {what} of requests that it has taken{reason}; they are dropped (setting: {setting})"
         );
         Some((Level::Warning, text))
     }
@@ -188,10 +192,16 @@ mod tests {
         let mut reports = Reports::new(OtlpSignal::Logs, "u".to_owned());
         let now = Instant::now();
         assert!(reports.on_lost(5, now).is_some());
-        assert_eq!(reports.on_refused(0, now), None);
-        let (level, text) = reports.on_refused(3, now).unwrap();
+        let refused = |refused, message: &str| Answer {
+            refused,
+            message: Some(message.to_owned()),
+            ..Answer::default()
+        };
+        assert_eq!(reports.on_refused(&refused(0, ""), now), None);
+        let (level, text) = reports.on_refused(&refused(3, "too old"), now).unwrap();
         assert_eq!(level, Level::Warning);
-        assert!(text.starts_with("u has refused 3 log lines"), "{text}");
-        assert_eq!(reports.on_refused(3, now), None);
+        let begin = "u has refused 3 log lines of requests that it has taken (too old);";
+        assert!(text.starts_with(begin), "{text}");
+        assert_eq!(reports.on_refused(&refused(3, "too old"), now), None);
     }
 }
