@@ -133,7 +133,8 @@ def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(start):
 def test_a_hard_limit_below_the_connections_of_a_worker_is_logged_at_the_start(start):
     flags = ["--worker-connections", "300"]
     server = start("selecting:app", *flags, prefix=limited("-n 299"))
-    assert "worker may open 299 files (ulimit -Hn), fewer than worker_connections = 300" in server.errors
+    text = "a worker may open 299 files (ulimit -Hn), fewer than worker_connections = 300"
+    assert text in server.errors
     enough = start("selecting:app", *flags, prefix=limited("-n 300"))
     assert "ulimit" not in enough.errors
 

@@ -99,6 +99,27 @@ def test_errors_name_what_most_of_them_have_raised():
     assert ", mostly psycopg.OperationalError in GET /orders/*" in found["title"]
 
 
+def test_errors_blame_the_code_that_raises_and_not_what_runs_meanwhile():
+    """All running requests wait for a database, and those of another path fail at once."""
+    database = SITUATIONS["database"]
+    frame = {"function": "boom", "file": "shop/app.py", "line": 10, "source": "raise ValueError"}
+    scenario = dataclasses.replace(database, errors=lambda t: 0.3 if t > 0 else 0.0004)
+    scene = scenario.scene(AT)
+    failure = {"label": "GET /boom", "status": 500, "count": 90, "exception": "ValueError"}
+    failure |= {"message": "", "worker": 0, "request_id": "", "frames": [frame]}
+    failure |= {"first": AT - 9, "last": AT - 1}
+    history = {**scene.history(AT, AT - 900, AT, 5), "errors": [failure]}
+    found = diagnosed(scene, AT, history=history)
+    assert found["worst"]["kind"] == "errors"
+    assert found["title"].endswith("mostly ValueError in GET /boom")
+    place = found["place"]
+    assert (place["label"], place["frame"]["function"], place["source"]) == (
+        "GET /boom",
+        "boom",
+        "failure",
+    )
+
+
 def test_without_a_finding_no_code_is_blamed():
     database = SITUATIONS["database"]
     assert found_in("quiet")["place"] is None

@@ -65,7 +65,8 @@ function findings(now, allData, allLong, events) {
     const share = recent.total ? recent.failed / recent.total : 0;
     if (!overloaded && recent.failed >= 3 && share > Math.max(0.01, 4 * ((base && base.share) || 0))) {
       const isBad = (row) => row.total > 0 && row.failed / row.total > share / 4;
-      add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad), mostRaised(data));
+      const raised = mostRaised(data);
+      add(share > 0.05 ? 'bad' : 'warn', 'errors', `${percent(share)} of responses are 5xx`, start(isBad), raised ? `, mostly ${shortened(raised.exception, 60)} in ${shortened(raised.label, 60)}` : '');
     }
     const isBad = (row) => Boolean(base && base.p95) && row.p95 != null && row.p95 > Math.max(2 * base.p95, base.p95 + 0.04);
     if (base && base.p95 && recent.p95 && recent.answered >= 3 && recent.p95 > Math.max(2.5 * base.p95, base.p95 + 0.05) && !isOver(data, isBad)) {
@@ -93,11 +94,10 @@ function findings(now, allData, allLong, events) {
   return byEffect(found);
 }
 
-/** What most of the requests have raised that failed in the last minute. */
+/** The failures of the last minute that are most: one path and exception; null if no exception is known. */
 function mostRaised(data) {
   const recent = data.errors.filter((one) => one.exception && one.last > data.to - 60);
-  const most = recent.reduce((top, one) => (top && top.count >= one.count ? top : one), null);
-  return most ? `, mostly ${shortened(most.exception, 60)} in ${shortened(most.label, 60)}` : '';
+  return recent.reduce((top, one) => (top && top.count >= one.count ? top : one), null);
 }
 
 /** Kinds of findings, the one with the worst effect on clients first. Only those before `died` have one now. */
@@ -304,20 +304,29 @@ function diagnose(state) {
   const list = findings(now, data, long, events);
   const [worst] = list.filter((one) => one.level !== 'note');
   const { since: from, change } = worst ? beginOf(worst, events) : { since: null, change: null };
-  const place = placeFor(worst, from, now, history, events);
+  const place = placeFor(worst, from, now, data, history, events);
   const result = { level: worst ? worst.level : 'fine', title: '', since: from, place, change, list: list.filter((one) => one !== worst), worst };
   result.title = worst ? titleOf(result, now && now.now) : calmTitle(now, recently(ofInstance(data, now)));
   return result;
 }
 
 /** Where the cause of a finding is, in samples that are not older than it; null if it has none in the code. */
-function placeFor(worst, from, now, history, events) {
+function placeFor(worst, from, now, data, history, events) {
   if (!worst) return null;
   if (worst.kind === 'reload') {
     const failed = events.filter((event) => ['reload_failed', 'rolled_back'].includes(event.kind));
     return tracebackPlace(now.reload.why) || (failed.length ? tracebackPlace(failed[failed.length - 1].text) : null);
   }
+  const raised = worst.kind === 'errors' && data ? mostRaised(data) : null;
+  if (raised) return placeOfFailure(raised, dominant(now, history, from, raised.label));
   return OF_REQUESTS.includes(worst.kind) ? dominant(now, history, from, worst.label) : null;
+}
+
+/** The code that has raised, and what the threads do that run the same path, if there are some. */
+function placeOfFailure(raised, running) {
+  const frame = ownFrame(raised.frames);
+  if (running) return { ...running, frame: frame || running.frame };
+  return { activity: activity(''), count: 0, total: 0, share: 0, frame, label: raised.label, source: 'failure', exception: raised.exception };
 }
 
 function calmTitle(now, recent) {
@@ -384,6 +393,7 @@ function capital(text) {
 function verdict(place, now) {
   if (!place && now && now.threads && now.threads.length) return ['not known', 'the stacks of the requests are not sampled'];
   if (!place) return ['no thread runs a request', ''];
+  if (place.source === 'failure') return ['this application: it raises', shortened(place.exception, 60)];
   const part = `${place.count} of ${place.total} ${place.source === 'samples' ? 'samples of slow requests' : 'running threads'}`;
   const { kind, name } = place.activity;
   if (place.share < 0.4) return ['no single thing', `${part}: ${place.activity.short}`];

@@ -326,7 +326,7 @@ function showPaths(state) {
   const all = (history && history.paths) || [];
   const found = all.filter((one) => matches(view.search, one.label)).slice(0, 12);
   const partly = state.selection && history && history.to == null ? ', from its begin to now' : '';
-  const slot = history && history.from != null && history.to != null ? `, ${clock(history.from)} to ${clock(history.to)} in slots of 10 s` : '';
+  const slot = history && history.from != null && history.to != null ? `, ${clock(Math.max(history.from, state.data ? state.data.from : 0))} to ${clock(history.to)} in slots of 10 s` : '';
   setText(byId('paths-note'), all.length ? `${rangeWords(state)}${partly}${slot}` : '');
   table(byId('paths'), [['Path'], ['Share', 'n'], ['', 'bar-cell wide'], ['Thread time', 'n'], ['Slowest', 'n']], found, (one) => one.label, (one) => [el('button', { type: 'button', class: 'text', title: 'Search for it in all lists' }), '', el('span', { class: 'track', 'aria-hidden': 'true' }, el('i')), '', ''], (tds, one) => {
     setText(tds[0].firstChild, one.label);
