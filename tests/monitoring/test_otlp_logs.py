@@ -56,13 +56,15 @@ def test_the_collector_gets_the_lines_of_the_error_log(start, collector):
 def test_lines_of_the_application_have_their_logger(start, collector, tmp_path):
     (tmp_path / "noisy.py").write_text(
         "def app(environ, start_response):\n"
-        "    environ['wsgi.errors'].write('low stock\\nno tea\\n')\n"
+        "    environ['wsgi.errors'].write('low stock:\\n  no tea\\n')\n"
+        "    print('no milk', file=environ['wsgi.errors'])\n"
         "    start_response('200 OK', [('Content-Length', '0')])\n"
         "    return []\n"
     )
     server = start("noisy:app", *arguments(collector), chdir=tmp_path)
     assert server.get("/").status == 200
-    for text in ("low stock", "no tea"):
+    # A logger writes a message and its traceback at once.
+    for text in ("low stock:\n  no tea", "no milk"):
         line = collector.line(text)
         assert line.body.string_value == text
         assert attributes(line)["lockgate.logger"] == "wsgi.errors"

@@ -51,7 +51,9 @@ pub struct SlowSample {
 
 /// The id of a request: in numbers that JavaScript can represent, for years of uptime.
 pub fn request_id(began: u64, thread: u64) -> u64 {
-    began / 1_000_000 * 4096 + thread % 4096
+    // Two of one thread may have begun in the same millisecond; they differ in the last bits.
+    let number = began % 1024;
+    began / 1_000_000 * 4096 + (thread + 61 * number) % 4096
 }
 
 impl SlowRequest {
@@ -316,5 +318,6 @@ pub(crate) mod tests {
         assert!(request_id(10 * year, 4095) < 1 << 53);
         assert_ne!(request_id(7_000_000, 1), request_id(7_000_000, 2));
         assert_ne!(request_id(7_000_000, 1), request_id(8_000_000, 1));
+        assert_ne!(request_id(7_000_000, 1), request_id(7_000_001, 1));
     }
 }

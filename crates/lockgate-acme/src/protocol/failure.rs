@@ -132,7 +132,7 @@ impl Failure {
             },
             Self::Refused { problem, .. } => match problem.kind.as_str() {
                 "rateLimited" => "wait: the CA limits the number of requests",
-                "externalAccountRequired" => "set acme_eab_key_id and acme_eab_hmac_key",
+                "externalAccountRequired" => "set acme_eab_key_id and acme_eab_hmac_key_file",
                 "invalidContact" | "unsupportedContact" => "correct acme_email",
                 "caa" => "allow this CA in the CAA records of the name",
                 "dns" => "let the A and AAAA records of the name point to this server",
@@ -140,7 +140,7 @@ impl Failure {
                     "correct domain, or use a CA that issues certificates for this name"
                 }
                 "unauthorized" => {
-                    "check acme_eab_key_id, acme_eab_hmac_key and the account at the CA"
+                    "check acme_eab_key_id, acme_eab_hmac_key_file and the account at the CA"
                 }
                 "userActionRequired" => "do what the CA asks for",
                 _ => "see the status page of the CA",

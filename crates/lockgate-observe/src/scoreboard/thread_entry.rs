@@ -39,6 +39,9 @@ const TARGET_BYTES: usize = (CLIENT - TARGET) * 8;
 const CLIENT_BYTES: usize = (THREAD - CLIENT) * 8;
 const REQUEST_ID_BYTES: usize = (ENTRY - REQUEST_ID) * 8;
 
+/// The bits of the time at which a request was complete that tell it from others of its thread.
+const NUMBER: u64 = (1 << 10) - 1;
+
 /// How often a reader tries: an entry that changes all the time has short requests, which are of no interest.
 const ATTEMPTS: u32 = 8;
 
@@ -62,7 +65,8 @@ pub struct Call {
 /// A request that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// When it was complete: nanoseconds of the monotonic clock.
+    /// When it was complete: nanoseconds of the monotonic clock, to a microsecond. No other request of its thread has the
+    /// same number.
     pub began: u64,
     /// The beginning of its method.
     pub method: Vec<u8>,
@@ -135,6 +139,9 @@ impl ThreadEntry {
         let version = self.word(VERSION);
         self.words[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
+        // All requests of one turn of the event loop were complete at the same time.
+        let number = version / 2;
+        let began = began & !NUMBER | number & NUMBER;
         self.words[BEGAN].store(began, Ordering::Relaxed);
         let before = self.word(LENGTHS) >> 48;
         let client = match client {
@@ -305,10 +312,11 @@ mod tests {
             request: None,
         };
         assert_eq!(entry.read(), Some(idle.clone()));
-        entry.begin(5, b"GET", b"/", Some(b"127.0.0.1"), b"");
+        let began = 5 << 10;
+        entry.begin(began, b"GET", b"/", Some(b"127.0.0.1"), b"");
         let request = entry.read().unwrap().request.unwrap();
-        assert_eq!((request.began, &request.method[..]), (5, &b"GET"[..]));
-        assert_eq!(entry.current(), Some((70, 5)));
+        assert_eq!((request.began, &request.method[..]), (began, &b"GET"[..]));
+        assert_eq!(entry.current(), Some((70, began)));
         assert_eq!((&request.target[..], request.is_cut), (&b"/"[..], false));
         assert_eq!(
             (&request.client[..], &request.request_id[..]),
@@ -318,8 +326,19 @@ mod tests {
         assert!(!entry.is_busy());
         assert_eq!(entry.read(), Some(idle));
         assert_eq!(entry.current(), Some((70, 0)));
-        entry.begin(6, b"DELETE", b"/a/longer/one?and=more", None, b"4bf92f35");
+        entry.begin(
+            began,
+            b"DELETE",
+            b"/a/longer/one?and=more",
+            None,
+            b"4bf92f35",
+        );
         let request = entry.read().unwrap().request.unwrap();
+        assert_eq!(
+            request.began,
+            began + 1,
+            "of the same turn, and another one"
+        );
         assert_eq!(request.request_id, b"4bf92f35");
         assert_eq!(request.target, b"/a/longer/one?and=more");
         assert_eq!(request.client, b"127.0.0.1", "as before");
@@ -391,7 +410,7 @@ mod tests {
                     let length = (round % 26) as usize * 4 + 1;
                     let text = [letter; 128];
                     let (target, client) = (&text[..length], Some(&text[..40]));
-                    entry.begin(round, &text[..8], target, client, &text[..32]);
+                    entry.begin(round << 10, &text[..8], target, client, &text[..32]);
                     if round % 3 == 0 {
                         entry.end();
                     }
@@ -403,8 +422,8 @@ mod tests {
                 let Some(request) = entry.read().and_then(|call| call.request) else {
                     continue;
                 };
-                let letter = b'a' + (request.began % 26) as u8;
-                let length = (request.began % 26) as usize * 4 + 1;
+                let letter = b'a' + ((request.began >> 10) % 26) as u8;
+                let length = ((request.began >> 10) % 26) as usize * 4 + 1;
                 assert_eq!(request.target.len(), length, "{}", request.began);
                 let Running {
                     method,

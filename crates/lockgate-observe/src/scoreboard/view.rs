@@ -232,12 +232,12 @@ mod tests {
         counters
             .claim(78, 0)
             .unwrap()
-            .begin(5, b"GET", b"/x", Some(b""), b"");
+            .begin(5 << 10, b"GET", b"/x", Some(b""), b"");
         counters.claim(79, 0).unwrap();
         counters
             .claim(80, 0)
             .unwrap()
-            .begin(3, b"POST", b"/y", None, b"");
+            .begin(3 << 10, b"POST", b"/y", None, b"");
         worker_slot.publish(4, 9);
         counters.record_response(Response {
             status: 200,
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!((worker.state, worker.connections), (State::Serving, 4));
         assert_eq!((worker.pool(), worker.busy()), (3, 2));
         let websocket = counters.claim(81, 0).unwrap();
-        websocket.begin(9, b"GET", b"/z", None, b"");
+        websocket.begin(9 << 10, b"GET", b"/z", None, b"");
         assert!(counters.begin_upgraded(Some(websocket)));
         let worker = scoreboard.workers().next().unwrap();
         assert_eq!((worker.pool(), worker.busy()), (3, 2));

@@ -314,26 +314,23 @@ impl ErrorLog {
         line
     }
 
-    /// Writes lines of the application (`wsgi.errors`, which has escaped them): unchanged, or as an event each if the
-    /// log is JSON.
-    pub fn raw(&self, bytes: &[u8]) {
-        if self.recorder.is_some() {
-            let lines = bytes.split(|&byte| byte == b'\n');
-            for line in lines.filter(|line| !line.is_empty()) {
-                self.record_line(Level::Error, APPLICATION, line);
-            }
+    /// Writes the whole lines of one `write()` of the application (`wsgi.errors`, which has escaped them): unchanged, or
+    /// as one event if the log is JSON. A logger writes a message and its traceback at once.
+    pub fn raw(&self, lines: &[u8]) {
+        let end = lines.iter().rposition(|&byte| byte != b'\n');
+        let message = end.map(|end| &lines[..=end]);
+        if let (Some(message), true) = (message, self.recorder.is_some()) {
+            self.record_line(Level::Error, APPLICATION, message);
         }
         if self.format == ErrorLogFormat::Text {
-            return self.put(bytes, PATIENCE);
+            return self.put(lines, PATIENCE);
         }
-        let (now, pid) = (self.zone.now(), std::process::id());
-        let mut lines = Vec::with_capacity(bytes.len() + 128);
-        for line in bytes.split(|&byte| byte == b'\n') {
-            if !line.is_empty() {
-                write_json_event(&mut lines, &now, pid, Level::Error, APPLICATION, line);
-            }
+        if let Some(message) = message {
+            let (now, pid) = (self.zone.now(), std::process::id());
+            let mut event = Vec::with_capacity(message.len() + 128);
+            write_json_event(&mut event, &now, pid, Level::Error, APPLICATION, message);
+            self.put(&event, PATIENCE);
         }
-        self.put(&lines, PATIENCE);
     }
 
     /// The time zone of the logs.
