@@ -33,7 +33,7 @@ def test_what_the_application_writes_to_wsgi_errors_is_json_too(start):
     eventually(lambda: "third" in server.errors, what="the lines")
     lines = [json.loads(line) for line in server.errors.splitlines()]
     said = [line for line in lines if line["logger"] == "wsgi.errors"]
-    assert [line["message"] for line in said] == ['first "quoted"', "second", "third"]
+    assert [line["message"] for line in said] == ['first "quoted"\nsecond', "third"]
     assert all(list(line) == KEYS for line in said)
 
 
