@@ -67,7 +67,9 @@ class Target:
     def extension_suffix(self) -> str:
         """What the name of an extension module ends with, as this CPython looks for it."""
         digits = self.python.removeprefix("cp")
-        return f".cpython-{digits}-{self.architecture}-linux-{ABIS[self.libc]}.so"
+        # CPython tells musl from glibc from 3.11 on.
+        abi = "gnu" if self.python == "cp310" else ABIS[self.libc]
+        return f".cpython-{digits}-{self.architecture}-linux-{abi}.so"
 
     def wheel_name(self, version: str) -> str:
         return f"lockgate-{version}-{self.python_tag}-{self.platform_tag}.whl"

@@ -82,6 +82,18 @@ def job(target, folder):
     )
 
 
+@pytest.mark.parametrize(
+    ("python", "suffix"),
+    [
+        ("cp310", ".cpython-310-aarch64-linux-gnu.so"),
+        ("cp311", ".cpython-311-aarch64-linux-musl.so"),
+        ("cp314t", ".cpython-314t-aarch64-linux-musl.so"),
+    ],
+)
+def test_a_module_for_musl_is_called_as_its_python_looks_for_it(python, suffix):
+    assert targets.Target(python, "musllinux", "aarch64").extension_suffix == suffix
+
+
 def test_flags_of_the_shell_do_not_reach_the_build(monkeypatch, tmp_path):
     monkeypatch.setenv("RUSTFLAGS", "-Ctarget-cpu=native")
     monkeypatch.setenv("CFLAGS", "-march=native")
