@@ -154,10 +154,6 @@ bench: $(VENV)/.installed-release ## measure the installed release build
 bench-everything: $(VENV)/.installed-release ## measure all that README says, for some twenty minutes
 	$(BIN)/python bench/everything.py $(BENCH)
 
-# Root makes root file systems. dist/ is where wheels are for a release.
-try-install: $(VENV)/.build-tools ## install the wheels of WHEELHOUSE=dist in empty roots, without a network
-	PYTHONPATH=packaging $(BIN)/python -m try_install $(WHEELHOUSE)
-
 images-test: $(VENV)/.development ## build and start the images of contrib/docker, without Docker
 	WHEELHOUSE=$(WHEELHOUSE) $(BIN)/python -m pytest --numprocesses 0 --timeout 900 packaging/images/tests $(PYTEST)
 
@@ -198,6 +194,10 @@ wheels-reproduce: $(WHEEL_TOOLS)/.installed ## build wheels twice, in different 
 
 wheels-toolchain: $(WHEEL_TOOLS)/.installed ## put Debian's Rust into target/wheels/debian, where there is no rustup
 	$(WHEELS_PROGRAM) toolchain
+
+# Root makes root file systems. dist/ is where wheels are for a release. zig compiles the CPython of those for musl.
+try-install: $(WHEEL_TOOLS)/.installed ## install the wheels of WHEELHOUSE=dist in empty roots, without a network
+	PYTHONPATH=packaging $(WHEEL_TOOLS)/bin/python -m try_install $(WHEELHOUSE)
 
 $(WHEEL_TOOLS)/.installed: requirements/wheels.txt requirements/build.txt | prerequisites
 	"$(PYTHON_PATH)" -m venv $(WHEEL_TOOLS)

@@ -92,6 +92,13 @@ def parser() -> argparse.ArgumentParser:
         "such as 3.12.11; those of pyenv are found without it",
     )
     parser.add_argument(
+        "--sources",
+        type=Path,
+        metavar="DIRECTORY",
+        help="tarballs such as Python-3.12.11.tar.xz, of which interpreters for musl are compiled; "
+        "without one Debian's sources are taken",
+    )
+    parser.add_argument(
         "--quick-build",
         action="store_true",
         help="build sources without optimisation, which takes a tenth of the time",
@@ -109,7 +116,7 @@ def attempt(path: Path, arguments: argparse.Namespace) -> Row:
     result, detail = "passed", ""
     try:
         artefact = read(path)
-        place = interpreter(artefact, arguments.suite, arguments.interpreters)
+        place = interpreter(artefact, arguments.suite, arguments.interpreters, arguments.sources)
         processor = "qemu-user" if place.recipe.is_emulated else "native"
         directory = roots.root(place.recipe, arguments.cache / "roots")
         root = place.recipe.suite

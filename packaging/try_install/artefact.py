@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine.musl import MuslRecipe
+from machine import musl, sources
 from machine.roots import DEBIAN_ARCHITECTURES, Recipe, Unavailable
 
 # The Debian release that has each interpreter. It says the oldest glibc with which it was tried.
@@ -86,21 +86,22 @@ def read(path: Path) -> Artefact:
 
 
 def interpreter(
-    artefact: Artefact, suite: str | None = None, interpreters: Path | None = None
+    artefact: Artefact,
+    suite: str | None = None,
+    interpreters: Path | None = None,
+    tarballs: Path | None = None,
 ) -> Interpreter:
     """Where a wheel can be tried.
 
     `suite` names another release for interpreters that are not Debian's. Those are pyenv's, or
-    in `interpreters` for the processor of the wheel.
+    in `interpreters` for the processor of the wheel. Those for musl are compiled, from `tarballs`
+    or Debian's sources.
     """
+    if artefact.libc == "musl":
+        return _musl_interpreter(artefact, tarballs)
     architecture = DEBIAN_ARCHITECTURES[artefact.machine]
     python = f"python{artefact.version}"
     known = SUITES.get(artefact.version)
-    if artefact.libc == "musl":
-        if known is None:
-            raise Unavailable(f"no release of Debian has the sources of {python}")
-        recipe: Recipe = MuslRecipe(known, (python,), architecture)
-        return Interpreter(recipe, f"/usr/bin/{python}", {})
     if known is not None and suite in (None, known):
         packages: tuple[str, ...] = (python, f"{python}-venv")
         if artefact.is_source:
@@ -119,6 +120,17 @@ def interpreter(
         )
     # At the same path, where the program looks for its libpython.
     return Interpreter(recipe, str(found[-1] / "bin" / python), {str(found[-1]): found[-1]})
+
+
+def _musl_interpreter(artefact: Artefact, tarballs: Path | None) -> Interpreter:
+    python = f"python{artefact.version}"
+    architecture = DEBIAN_ARCHITECTURES[artefact.machine]
+    found = (
+        sources.find(f"python{artefact.number}", SUITES.get(artefact.number), tarballs),
+        sources.find("zlib", musl.SUITE, tarballs),
+    )
+    recipe = musl.MuslRecipe(musl.SUITE, (python,), architecture, sources=found)
+    return Interpreter(recipe, f"/usr/bin/{python}", {})
 
 
 def _recipe(suite: str, packages: tuple[str, ...], architecture: str) -> Recipe:

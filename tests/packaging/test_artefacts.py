@@ -1,11 +1,11 @@
 """Which root `make try-install` takes for an artefact, by its name."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
 import pytest
-from machine import musl
-from machine.musl import MuslRecipe
+from machine import musl, sources
 from machine.roots import Unavailable, configure
 from try_install import visit
 from try_install.artefact import interpreter, read
@@ -48,24 +48,82 @@ def test_a_wheel_without_a_root_says_why(name, reason):
 
 
 def test_a_wheel_for_musl_is_tried_in_a_root_without_glibc():
-    found = interpreter(read(Path("lockgate-1.0-cp313-cp313-musllinux_1_2_x86_64.whl")))
-    assert isinstance(found.recipe, MuslRecipe)
-    assert (found.recipe.suite, found.recipe.packages) == ("trixie", ("python3.13",))
-    assert found.program == "/usr/bin/python3.13"
+    found = interpreter(read(Path("lockgate-1.0-cp311-cp311-musllinux_1_2_aarch64.whl")))
+    assert isinstance(found.recipe, musl.MuslRecipe)
+    assert (found.recipe.packages, found.recipe.architecture) == (("python3.11",), "arm64")
+    assert [(source.package, source.suite) for source in found.recipe.sources] == [
+        ("python3.11", "bookworm"),
+        ("zlib", "trixie"),
+    ]
+    assert found.program == "/usr/bin/python3.11"
 
 
-def test_a_root_for_musl_is_made_again_when_its_script_changes(monkeypatch, tmp_path):
-    recipe = MuslRecipe("trixie", ("python3.13",))
-    before = recipe.name
+@pytest.mark.parametrize(
+    ("wheel", "tarball"),
+    [
+        ("cp312-cp312", "Python-3.12.11.tar.xz"),
+        ("cp314-cp314t", "python3.14_3.14.7.orig.tar.xz"),
+        ("cp315-cp315", "python3.15_3.15.0~rc2.orig.tar.xz"),
+    ],
+)
+def test_an_interpreter_for_musl_is_compiled_from_the_newest_tarball(tmp_path, wheel, tarball):
+    for name in (
+        *("Python-3.1.1.tar.xz", "Python-3.12.9.tar.xz", "Python-3.12.11.tar.xz"),
+        *("python3.14_3.14.7.orig.tar.xz", "python3.14_3.14.7.orig.tar.xz.asc"),
+        "python3.15_3.15.0~rc2.orig.tar.xz",
+    ):
+        (tmp_path / name).touch()
+    wheel = read(Path(f"lockgate-1.0-{wheel}-musllinux_1_2_x86_64.whl"))
+    recipe = interpreter(wheel, tarballs=tmp_path).recipe
+    assert recipe.sources[0].tarball == tmp_path / tarball
+    # zlib is not there, and Debian has it.
+    assert recipe.sources[1].tarball is None
+
+
+def test_a_tarball_is_taken_as_it_is(tmp_path):
+    tarball = tmp_path / "zlib-1.3.1.tar.gz"
+    tarball.write_text("packed")
+    (tmp_path / "scratch").mkdir()
+    sources.find("zlib", "trixie", tmp_path).collect(tmp_path / "scratch", tmp_path)
+    assert (tmp_path / "scratch" / tarball.name).read_text() == "packed"
+
+
+def test_without_a_tarball_apt_asks_the_mirror_of_the_root_for_sources(monkeypatch, tmp_path):
+    listed = tmp_path / "etc/apt/sources.list"
+    listed.parent.mkdir(parents=True)
+    archive = "[trusted=yes] http://mirror.example/debian"
+    listed.write_text(f"deb {archive} trixie main\ndeb {archive} trixie-updates main\n")
+    commands = []
+
+    def run(command, **_options):
+        (option,) = (word for word in command if word.startswith("Dir::Etc::SourceList="))
+        commands.append((Path(option.partition("=")[2]).read_text(), command[-1]))
+        return subprocess.CompletedProcess(
+            command, 100 if command[-1] == "python3.11" else 0, "", "E: no"
+        )
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(Unavailable, match="no sources of python3.11 in bookworm: E: no: --sources"):
+        sources.find("python3.11", "bookworm", None).collect(tmp_path, tmp_path)
+    expected = f"deb-src {archive} bookworm main\n"
+    assert commands == [(expected, "update"), (expected, "python3.11")]
+
+
+def test_a_root_for_musl_is_made_again_when_its_script_or_its_sources_change(monkeypatch, tmp_path):
+    source = sources.Source("python3.13", "trixie")
+    recipe = musl.MuslRecipe("trixie", ("python3.13",), sources=(source,))
+    newer = dataclasses.replace(source, tarball=tmp_path / "Python-3.13.6.tar.xz")
+    names = {recipe.name, dataclasses.replace(recipe, sources=(newer,)).name}
     script = tmp_path / "script.sh"
     script.write_text("make\n")
     monkeypatch.setattr(musl, "SCRIPT", script)
-    assert recipe.name != before
+    assert len({*names, recipe.name}) == 3
 
 
-def test_a_root_for_musl_is_not_made_for_another_processor(tmp_path):
-    with pytest.raises(Unavailable, match="not built here"):
-        MuslRecipe("trixie", ("python3.13",), "riscv64").make(tmp_path / "root")
+def test_a_root_for_musl_needs_zig(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"pip install --requirement requirements/wheels.txt"):
+        musl.MuslRecipe("trixie", ("python3.13",)).make(tmp_path / "root")
 
 
 def test_an_interpreter_of_pyenv_is_seen_at_its_own_path(monkeypatch, tmp_path):
