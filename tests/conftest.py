@@ -60,7 +60,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for server in RUNNING:
+        for server in [one for one in RUNNING if one.stderr_path.exists()]:
             tail = "\n".join(server.errors.splitlines()[-60:])
             report.sections.append((f"stderr of {server.label}", tail))
 

@@ -57,6 +57,7 @@ class Host:
         )
 
     def start(self) -> None:
+        self.server.end()
         self.server = self._started()
 
     def executed(self) -> list[str]:
