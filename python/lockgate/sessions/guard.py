@@ -75,7 +75,9 @@ class GuardedStore:
                 self._is_reported, self._next_warning = True, now + WARNING_INTERVAL
             self._only_writes_fail = is_write and (is_new or self._only_writes_fail)
         if is_new:
-            log.warning("session store unavailable: sessions are empty, and not saved: %s", error)
+            # A store that takes no changes may still be read.
+            effect = "changes are not saved" if is_write else "sessions are empty, and not saved"
+            log.warning("session store unavailable: %s: %s", effect, error)
 
     def _on_success(self, is_write: bool) -> None:
         with self._lock:
