@@ -161,11 +161,13 @@ impl Process {
     }
 }
 
-/// The start of the server by today's clock: an offset of the clock since then must not change it.
+/// The start of the server by today's clock: an offset of the clock since then must not change it. In whole seconds, so
+/// that each exporter finds the same one: another start would begin another stream of sums (OTLP, "Temporality").
 fn start(scoreboard: Scoreboard) -> u64 {
     let (_, started) = scoreboard.supervisor();
     let age = monotonic_nanos().saturating_sub(started);
-    unix_nanos().saturating_sub(age)
+    let start = unix_nanos().saturating_sub(age);
+    start - start % 1_000_000_000
 }
 
 fn unix_nanos() -> u64 {
