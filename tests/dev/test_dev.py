@@ -1,6 +1,7 @@
 """`lockgate dev` as a developer starts it: what it serves, what it says, how it ends."""
 
 import signal
+import sys
 
 import pytest
 from harness.dev import DevServer, project
@@ -82,7 +83,9 @@ def test_an_exception_of_a_view_is_a_page_and_one_block_on_the_terminal(develop)
     page = server.page("/fails")
     assert page.status == 500
     assert "ZeroDivisionError: division by zero" in page.text
-    assert "return <mark>1 / 0</mark>" in page.text
+    # Python 3.10 does not know which part of a line has failed (PEP 657).
+    marked = "<mark>1 / 0</mark>" if sys.version_info >= (3, 11) else "1 / 0"
+    assert f"return {marked}" in page.text
     block = [line for line in server.errors.splitlines() if line.startswith("| ")]
     assert block[0] == "| GET /fails has raised an exception"
     assert "|   app.py:14 in fails" in block

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from harness import eventually, request, run
@@ -58,7 +58,7 @@ def test_the_time_zone_of_both_logs(start, arguments, offset):
     for text, form in [(errors, "%Y-%m-%d %H:%M:%S %z"), (access, "%d/%b/%Y:%H:%M:%S %z")]:
         time = datetime.strptime(text, form)
         assert time.utcoffset() == timedelta(seconds=offset), text
-        assert abs(time - datetime.now(UTC)) < timedelta(minutes=5), text
+        assert abs(time - datetime.now(timezone.utc)) < timedelta(minutes=5), text
 
 
 def test_a_time_zone_that_does_not_exist_is_reported_at_startup():
