@@ -55,8 +55,10 @@ def test_nothing_of_the_process_changes():
             return {
                 "signals": [signal.getsignal(number) for number in signal.valid_signals()],
                 "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+                # Not SigQ, which counts the queued signals of all processes of the user.
                 "dispositions": [
-                    line for line in open("/proc/self/status") if line.startswith(("Sig", "Umask"))
+                    line for line in open("/proc/self/status")
+                    if line.startswith(("SigBlk", "SigCgt", "SigIgn", "SigPnd", "Umask"))
                 ],
                 "wakeup": signal.set_wakeup_fd(-1),
                 "path": list(sys.path),
