@@ -99,7 +99,6 @@ def test_counts_go_on_over_a_reload_and_the_death_of_workers_and_of_the_exporter
     server.get("/")
     eventually(lambda: collector.value("lockgate.responses", "2xx") == 4, within=20)
     point = collector.points("lockgate.responses")[("2xx",)]
-    # The start is measured by each exporter.
     assert point.start_time_unix_nano == begun
     eventually(lambda: collector.value("lockgate.worker_exits", "killed") == 1, within=20)
     eventually(lambda: collector.value("process.cpu.time", "user") >= used, within=20)
