@@ -117,7 +117,9 @@ def test_lines_that_the_collector_refuses_are_counted(start, collector):
     refusal = {"partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "no\nthanks"}}
     collector.body = json.dumps(refusal).encode()
     server = start("hello:app", *arguments(collector))
-    server.wait_for_log(r"/v1/logs has refused 2 log lines of requests that it has taken \(no thanks\);")
+    server.wait_for_log(
+        r"/v1/logs has refused 2 log lines of requests that it has taken \(no thanks\);"
+    )
 
 
 @pytest.mark.slow
