@@ -74,7 +74,7 @@ def test_clients_that_close_their_sending_half_at_once_are_answered(alone, still
         for wire in crowd.wires:
             wire.finish_sending()
         still_serves(server)
-        # On a busy machine some wait for a thread until they count as gone (503).
+        # On a busy machine some wait longer than 100 ms for a thread, and count as gone (503).
         ends = (b"POST /half abc", b"closed its side of the connection while it waited\n")
         wrong = [answer for answer in crowd.answers() if not answer.endswith(ends)]
         assert not wrong, (len(wrong), wrong[0])
