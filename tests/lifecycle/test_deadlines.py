@@ -169,6 +169,22 @@ def test_a_call_that_never_releases_the_gil_is_ended_and_affects_no_other_worker
 
 
 @pytest.mark.slow
+def test_timeout_ends_a_call_that_keeps_the_gil_from_others_also_with_several_threads(
+    start, tmp_path
+):
+    server = start("late:app", "--threads", "4", "--timeout", "1")
+    (before,) = server.workers()
+    with server.connect() as holding, server.connect() as waiting:
+        begin(holding, "/hold-interpreter", tmp_path / "held")
+        waiting.send(request("GET", "/pid"))
+        server.wait_for_log(
+            r"has been blocked for more than 1.00 s \(setting: timeout\)", within=20
+        )
+    eventually(lambda: server.workers() not in ([], [before]), within=20, what="another worker")
+    assert server.get("/pid").status == 200
+
+
+@pytest.mark.slow
 def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp_path):
     for number in range(30):
         (tmp_path / f"chain_{number}.py").write_text("# A line.\nanother = 1\n")

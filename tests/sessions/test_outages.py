@@ -128,7 +128,8 @@ def test_a_store_that_takes_no_changes_is_still_read(own_redis, tmp_path, begin,
             assert (new.status, new.sets_cookie) == (200, False)
             assert "count" not in site.ask(cookie=cookie).data
         # Reads that work are not the end of it.
-        assert site.server.errors.count("session store unavailable") == 1
+        text = "session store unavailable: changes are not saved: "
+        assert site.server.errors.count(text) == 1
         assert reason in site.server.errors
         assert "store available again" not in site.server.errors
         end(own_redis)

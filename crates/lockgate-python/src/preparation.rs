@@ -53,7 +53,8 @@ pub(crate) fn prepare(
         let changed = std::env::set_current_dir(directory);
         errors.extend(named("chdir", directory, changed).err());
     }
-    let identity = privileges::identity(py, config).map_err(|error| errors.push(error));
+    let identity =
+        privileges::identity(py, config).map_err(|error| errors.push(refused_identity(py, &error)));
     if let Err(error) = set_environment(py, &config.env) {
         let problem = exceptions::summary(py, &error);
         errors.push(Refusal::Other(format!("env: {problem}")));
@@ -64,6 +65,21 @@ pub(crate) fn prepare(
     match identity {
         Ok(identity) if errors.is_empty() => Ok((open_log(config, identity)?, identity)),
         _ => Err(errors),
+    }
+}
+
+/// An error of `lockgate.privileges`.
+fn refused_identity(py: Python<'_>, error: &PyErr) -> Refusal {
+    let raised = error.value(py);
+    let text = |name| -> PyResult<String> { raised.getattr(name)?.extract() };
+    let known = ["user", "group"]
+        .into_iter()
+        .find(|known| text("setting").is_ok_and(|one| one == *known));
+    match (known, text("value"), text("problem")) {
+        (Some(name), Ok(value), Ok(problem)) => {
+            Refusal::Value(UnusableValue::new(name, value, problem))
+        }
+        _ => Refusal::Other(raised.to_string()),
     }
 }
 

@@ -78,9 +78,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         doc: "Maximum time for which a worker with `threads = 1` may make no progress. A call that neither returns \
               nor streams blocks every client of that worker, so the worker is killed and replaced, as by gunicorn. \
-              With more threads such a call blocks no other client and is not ended, unless it keeps the GIL for this \
-              time, which stops all threads; `request_timeout` limits every request in any case. With one thread, set `timeout` a few seconds \
-              longer than `request_timeout`; otherwise the worker is killed before the request is interrupted.",
+              With more threads such a call blocks no other client and is not ended, unless it keeps the GIL and other \
+              requests have waited for it for this time; `request_timeout` limits every request in any case. With one \
+              thread, set `timeout` a few seconds longer than `request_timeout`; otherwise the worker is killed before \
+              the request is interrupted.",
         gunicorn: &["timeout"],
         uwsgi: &[],
         read: |builder, value| {

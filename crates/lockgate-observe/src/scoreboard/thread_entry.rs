@@ -65,8 +65,8 @@ pub struct Call {
 /// A request that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// When it was complete: nanoseconds of the monotonic clock, to a microsecond. No other request of its thread has the
-    /// same number.
+    /// When it was complete: nanoseconds of the monotonic clock, to a microsecond. The request before it on its thread has
+    /// another number, and so have 1,022 before that one, though they were complete at the same time.
     pub began: u64,
     /// The beginning of its method.
     pub method: Vec<u8>,

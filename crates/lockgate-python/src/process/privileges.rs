@@ -1,38 +1,19 @@
 //! User and group of the workers, resolved and set by `lockgate.privileges` through Python's pwd, grp and os.
 
-use lockgate_config::{Config, UnusableValue};
+use lockgate_config::Config;
 use pyo3::prelude::*;
-
-use crate::preparation::Refusal;
 
 /// User and group ID of the configuration; `None` when neither is set.
 ///
 /// # Errors
-/// When there is no such user or group, or the databases of users cannot be read.
-pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, Refusal> {
-    let found = call(py, config, "identify").and_then(|identity| match identity {
+/// When there is no such user or group: `UnusableIdentity` of `lockgate.privileges`.
+pub(crate) fn identity(py: Python<'_>, config: &Config) -> PyResult<Option<(u32, u32)>> {
+    call(py, config, "identify").and_then(|identity| match identity {
         Some(identity) => {
             let (_name, user, group) = identity.extract::<(Option<String>, u32, u32)>()?;
             Ok(Some((user, group)))
         }
         None => Ok(None),
-    });
-    found.map_err(|error| {
-        let raised = error.value(py);
-        let [name, value, problem] = ["setting", "value", "problem"].map(|name| {
-            raised
-                .getattr(name)
-                .and_then(|found| found.extract::<String>())
-        });
-        match (name.as_deref(), value, problem) {
-            (Ok("user"), Ok(value), Ok(problem)) => {
-                Refusal::Value(UnusableValue::new("user", value, problem))
-            }
-            (Ok("group"), Ok(value), Ok(problem)) => {
-                Refusal::Value(UnusableValue::new("group", value, problem))
-            }
-            _ => Refusal::Other(raised.to_string()),
-        }
     })
 }
 
